@@ -1,0 +1,13 @@
+//! What a Kubernetes object is: no IO, no async, no clock.
+//!
+//! Reading order: `status` (the one error), `names`, `object`, `kinds` (THE table), `schema` and its
+//! walks, `strategy` (rules a kind adds), the small value languages, patches, codecs.
+
+pub mod kinds;
+pub mod names;
+pub mod object;
+pub mod status;
+pub mod strategy;
+
+pub use kinds::{Kind, KindTable};
+pub use status::{Cause, Reason, Status};

@@ -1,0 +1,47 @@
+//! Group, version, kind, resource; storage keys; REST paths.
+
+use std::fmt;
+
+/// Group and version, such as `apps/v1` or `v1`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupVersion {
+    /// Empty for the core group.
+    pub group: String,
+    /// `v1`, `v1beta1`, …
+    pub version: String,
+}
+
+impl GroupVersion {
+    /// From `apiVersion`.
+    pub fn parse(api_version: &str) -> Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        Self { group: group.to_owned(), version: version.to_owned() }
+    }
+}
+
+impl fmt::Display for GroupVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.group.is_empty() {
+            f.write_str(&self.version)
+        } else {
+            write!(f, "{}/{}", self.group, self.version)
+        }
+    }
+}
+
+/// Storage key of an object: `/registry/[group/]plural/[namespace/]name`, as upstream lays etcd out
+/// (always with the group, so that a prefix names one resource).
+pub fn storage_key(group: &str, plural: &str, namespace: Option<&str>, name: &str) -> String {
+    let mut key = storage_prefix(group, plural, namespace);
+    key.push_str(name);
+    key
+}
+
+/// Prefix of all keys of a resource, optionally in one namespace; ends in `/`.
+pub fn storage_prefix(group: &str, plural: &str, namespace: Option<&str>) -> String {
+    let group = if group.is_empty() { "core" } else { group };
+    match namespace {
+        Some(namespace) => format!("/registry/{group}/{plural}/{namespace}/"),
+        None => format!("/registry/{group}/{plural}/"),
+    }
+}

@@ -1,0 +1,74 @@
+//! What a kind adds to the generic pipeline: a trait whose every method has a default.
+//!
+//! A kind without rules of its own uses [`Plain`]. Strategies are pure: the caller passes the time.
+//! Order in the pipeline (see `apiserver::registry`): decode → prune/strict → schema defaults →
+//! `default` → `prepare_for_create|update` → admission → `validate|validate_update` → encode → commit.
+
+use serde_json::Value;
+
+use crate::status::Cause;
+
+/// What a strategy may know besides the object.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The server's time, RFC 3339 with whole seconds (metav1.Time).
+    pub now: String,
+    /// Plural subresource being written, empty for the object itself.
+    pub subresource: String,
+}
+
+/// Rules of one kind. Objects are whole JSON trees; `old` is the stored object.
+pub trait Strategy: Send + Sync {
+    /// Fill defaults that the schema cannot express (they depend on other fields).
+    fn default(&self, _object: &mut Value) {}
+
+    /// Reset what a creator may not set (usually `status`).
+    fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
+        crate::object::remove(object, "status");
+    }
+
+    /// Reset what an updater may not change; the pipeline has already kept `status` apart when
+    /// [`crate::kinds::Kind::has_status`] says so.
+    fn prepare_for_update(&self, _object: &mut Value, _old: &Value, _context: &Context) {}
+
+    /// Reasons to refuse a new object.
+    fn validate(&self, _object: &Value) -> Vec<Cause> {
+        Vec::new()
+    }
+
+    /// Reasons to refuse a change; `validate(object)` has run too.
+    fn validate_update(&self, _object: &Value, _old: &Value) -> Vec<Cause> {
+        Vec::new()
+    }
+
+    /// Texts for `Warning` headers.
+    fn warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Seconds of grace a delete gets when the caller names none; `None` deletes at once.
+    fn default_grace_period_seconds(&self, _object: &Value) -> Option<u64> {
+        None
+    }
+
+    /// Whether a graceful delete may be skipped for this object (a pod that never ran, say).
+    fn deletes_at_once(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Whether a PUT to a missing name creates it.
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether a change between the two raises `metadata.generation`; default: anything outside
+    /// `metadata` and `status` changed.
+    fn generation_changes(&self, object: &Value, old: &Value) -> bool {
+        crate::object::differs_outside(object, old, &["metadata", "status"])
+    }
+}
+
+/// A kind without rules of its own.
+pub struct Plain;
+
+impl Strategy for Plain {}

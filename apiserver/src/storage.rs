@@ -1,0 +1,183 @@
+//! Where objects are kept: a revisioned key-value store with watches.
+//!
+//! One counter, the revision, numbers all transactions of all kinds; an object's
+//! `metadata.resourceVersion` is the revision that wrote it. Engines pass one contract suite
+//! (`tests/store_contract.rs`).
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// Number of a committed transaction; 0 means "none yet".
+pub type Revision = u64;
+
+/// A stored object at one revision. Bytes are encoded once, at commit, and already contain
+/// `metadata.resourceVersion`.
+#[derive(Debug)]
+pub struct Entry {
+    /// `/registry/...`
+    pub key: Arc<str>,
+    /// JSON of the whole object.
+    pub bytes: Bytes,
+    /// Revision that created the key.
+    pub create_revision: Revision,
+    /// Revision that wrote these bytes.
+    pub mod_revision: Revision,
+    /// Labels and fields for selectors, parsed from `bytes` at first use.
+    pub index: OnceLock<api::object::Index>,
+}
+
+/// An encoded object that waits for its revision: the engine writes `head`, the revision in decimal, `tail`.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// JSON up to and including `"resourceVersion":"`.
+    pub head: Bytes,
+    /// JSON from the closing quote on.
+    pub tail: Bytes,
+}
+
+/// What must hold for an operation to go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The key does not exist.
+    Absent,
+    /// The key's `mod_revision` is this.
+    Revision(Revision),
+}
+
+/// What to do to a key.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Write.
+    Put(Draft),
+    /// Remove.
+    Delete,
+    /// Only check the expectation.
+    Check,
+}
+
+/// One operation of a transaction.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// The key.
+    pub key: String,
+    /// Its precondition.
+    pub expect: Expect,
+    /// The change.
+    pub change: Change,
+}
+
+/// Something that happened to a key, in revision order.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The transaction's revision.
+    pub revision: Revision,
+    /// The new entry; `None` for a delete.
+    pub entry: Option<Arc<Entry>>,
+    /// The entry before; `None` for a create.
+    pub previous: Option<Arc<Entry>>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// In key order.
+    pub entries: Vec<Arc<Entry>>,
+    /// The revision this page shows.
+    pub revision: Revision,
+    /// How many more keys match after this page; 0 when complete.
+    pub remaining: u64,
+}
+
+/// A transaction's outcome.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The revision of the transaction.
+    pub revision: Revision,
+    /// For each operation in order: the written entry for a put, the removed entry for a delete,
+    /// the checked entry (if any) for a check.
+    pub entries: Vec<Option<Arc<Entry>>>,
+}
+
+/// Why a store call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An expectation did not hold; `current` is what stands there.
+    #[error("{key}: expectation failed")]
+    Conflict {
+        /// The key whose expectation failed.
+        key: String,
+        /// What is there now.
+        current: Option<Arc<Entry>>,
+    },
+    /// The revision asked for is older than `floor`, the oldest one kept.
+    #[error("revision {asked} is compacted, the oldest kept is {floor}")]
+    Compacted {
+        /// What was asked for.
+        asked: Revision,
+        /// The oldest readable revision.
+        floor: Revision,
+    },
+    /// The revision asked for does not exist yet.
+    #[error("revision {asked} is in the future, the newest is {current}")]
+    Future {
+        /// What was asked for.
+        asked: Revision,
+        /// The newest revision.
+        current: Revision,
+    },
+    /// No space left; nothing was written.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The file is damaged; says where and what to do.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// Written by another, incompatible version.
+    #[error("{0}")]
+    Version(String),
+    /// Anything else the engine reports.
+    #[error("{act}: {source}")]
+    Engine {
+        /// What was being done to what.
+        act: String,
+        /// The engine's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Events in revision order; ends with an error when the watcher fell behind.
+pub type EventStream = futures::stream::BoxStream<'static, Result<Event, StoreError>>;
+
+/// A revisioned store.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The newest committed revision.
+    fn revision(&self) -> Revision;
+
+    /// The entry of a key, now or as of a revision.
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<Entry>>, StoreError>;
+
+    /// Entries whose key starts with `prefix`, in key order, after `after` (exclusive), at most
+    /// `limit` (0 = all), now or as of a revision.
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Page, StoreError>;
+
+    /// Applies all operations at one revision, or none. Answers after the write is durable and
+    /// visible to `get`, `list` and watchers.
+    async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, StoreError>;
+
+    /// Events with a revision greater than `after` for keys that start with `prefix`.
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<EventStream, StoreError>;
+
+    /// Forgets revisions older than `floor` that no current object needs.
+    async fn compact(&self, floor: Revision) -> Result<(), StoreError>;
+}

@@ -1,0 +1,3 @@
+//! Speaking to an API server through `kube`, and the control harness.
+
+pub mod plan;

@@ -1,0 +1,6 @@
+//! What every Gantry process shares: time, chance, shutdown, telemetry. Knows nothing of any kind.
+
+pub mod clock;
+pub mod rng;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! The node agent: pod lifecycle, runtime, images, volumes, network, node API.
+
+pub mod container_runtime;
