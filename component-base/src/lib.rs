@@ -4,3 +4,4 @@ pub mod clock;
 pub mod rng;
 pub mod shutdown;
 pub mod telemetry;
+pub mod user;
