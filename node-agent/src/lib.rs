@@ -1,3 +1,4 @@
 //! The node agent: pod lifecycle, runtime, images, volumes, network, node API.
 
 pub mod container_runtime;
+pub mod network;
