@@ -1,0 +1,106 @@
+//! The chores that build and run Gantry itself.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::machine::{self, run};
+
+/// Starts a cluster on this machine and stays with it until it ends.
+pub fn up(arguments: &[String]) -> Result<()> {
+    machine::install_packages()?;
+    let gantry = build_release()?;
+    let mut load = Command::new(&gantry);
+    load.args(["image", "load"]).args(crate::images::build()?);
+    if let Some(dir) = flag(arguments, "--data-dir") {
+        load.args(["--data-dir", &dir]);
+    }
+    run(&mut load)?;
+    run(Command::new(&gantry).arg("up").args(arguments))
+}
+
+/// Runs every test; `e2e` says whether those with real containers are among them.
+pub fn test(e2e: bool) -> Result<()> {
+    machine::install_packages()?;
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    let tests: &[&str] = if nextest() { &["nextest", "run"] } else { &["test"] };
+    let mut units = tests.to_vec();
+    units.extend(["--workspace", "--exclude", "e2e"]);
+    cargo(&units)?;
+    if !e2e {
+        return Ok(());
+    }
+    let gantry = build_release()?;
+    let images = crate::images::build()?;
+    let tools = crate::target_dir()?.join("tools");
+    let old_kubectl = machine::old_kubectl(&tools)?;
+    let image_dir = images.first().and_then(|file| file.parent()).context("no image was built")?;
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(crate::root()?).args(tests).args(["--package", "e2e"]);
+    if !nextest() {
+        command.args(["--", "--test-threads=1"]);
+    }
+    run(command
+        .env("GANTRY_BINARY", &gantry)
+        .env("GANTRY_IMAGES", image_dir)
+        .env("GANTRY_OLD_KUBECTL", old_kubectl))
+}
+
+/// Prints the table of figures.
+pub fn bench(arguments: &[String]) -> Result<()> {
+    machine::install_packages()?;
+    let gantry = build_release()?;
+    let images = crate::images::build()?;
+    let image_dir = images.first().and_then(|file| file.parent()).context("no image was built")?;
+    cargo(&["build", "--quiet", "--release", "--package", "bench"])?;
+    run(Command::new(crate::target_dir()?.join("release/bench"))
+        .args(arguments)
+        .env("GANTRY_BINARY", &gantry)
+        .env("GANTRY_IMAGES", image_dir))
+}
+
+/// Builds the one binary. It is linked at a fixed address: a shim is this binary started again, and
+/// relocations would make pages of it private to every pod.
+fn build_release() -> Result<PathBuf> {
+    cargo(&[
+        "rustc",
+        "--quiet",
+        "--release",
+        "--package",
+        "gantry",
+        "--bin",
+        "gantry",
+        "--",
+        "-C",
+        "relocation-model=static",
+    ])?;
+    Ok(crate::target_dir()?.join("release/gantry"))
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    println!("cargo {}", arguments.join(" "));
+    run(Command::new(env!("CARGO")).current_dir(crate::root()?).args(arguments))
+}
+
+fn nextest() -> bool {
+    Command::new(env!("CARGO"))
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// The value of `--name VALUE` or `--name=VALUE` among arguments meant for another program.
+fn flag(arguments: &[String], name: &str) -> Option<String> {
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == name {
+            return rest.next().cloned();
+        }
+        if let Some(value) = argument.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+            return Some(value.to_owned());
+        }
+    }
+    None
+}
