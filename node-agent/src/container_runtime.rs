@@ -126,6 +126,9 @@ pub struct ContainerConfig {
     pub termination_message_path: String,
     /// Host file behind it.
     pub termination_message_host_path: PathBuf,
+    /// What the agent wants to find again in the record; means nothing to the runtime.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// How a container ended.
