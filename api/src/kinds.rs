@@ -1,5 +1,9 @@
 //! THE table: a row per kind. Routes, discovery, OpenAPI, tables, storage keys, RBAC names and CLI
 //! completion are projections of it; a CRD adds rows at run time.
+//!
+//! Entry points: [`builtin`], and [`KindTable`]'s look-ups. One more kind is one more line in its
+//! group's file below `kinds/`. A kind nothing acts on is not listed: serving a Job nobody runs would be
+//! a lie.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,6 +12,31 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::strategy::{Plain, Strategy};
+
+mod apps;
+mod autoscaling;
+mod coordination;
+mod core;
+mod discovery;
+mod events;
+mod lookup;
+mod metrics;
+
+pub use lookup::{GroupListing, VersionListing};
+
+/// All kinds this program serves.
+pub fn builtin() -> KindTable {
+    let groups = [
+        core::rows(),
+        apps::rows(),
+        events::rows(),
+        autoscaling::rows(),
+        coordination::rows(),
+        discovery::rows(),
+        metrics::rows(),
+    ];
+    KindTable::new(groups.into_iter().flatten())
+}
 
 /// A string that is constant for built-in kinds and owned for custom ones.
 pub type Text = Cow<'static, str>;
@@ -52,6 +81,34 @@ pub struct Column {
 /// Computes one cell from an object.
 pub type CellFn = Arc<dyn Fn(&Value, jiff::Timestamp) -> Value + Send + Sync>;
 
+/// Where a row's objects are kept.
+#[derive(Clone, Default)]
+pub enum Storage {
+    /// Under the row's own group and plural, in the row's own form.
+    #[default]
+    Own,
+    /// In the form, and under the key, of another row.
+    Converted(Box<Converted>),
+    /// Nowhere: answers are computed (`metrics.k8s.io`).
+    Virtual,
+}
+
+/// The other row whose form is stored, and the way there and back. Both functions are total: what one
+/// form cannot say is kept in annotations, as upstream does, or dropped where upstream drops it.
+#[derive(Clone)]
+pub struct Converted {
+    /// Group of the stored form.
+    pub group: Text,
+    /// Version of the stored form.
+    pub version: Text,
+    /// Plural of the stored form.
+    pub plural: Text,
+    /// From this row's form to the stored one, `apiVersion` and `kind` included.
+    pub to_storage: fn(&mut Value),
+    /// From the stored form to this row's.
+    pub from_storage: fn(&mut Value),
+}
+
 /// One served resource.
 #[derive(Clone)]
 pub struct Kind {
@@ -77,12 +134,17 @@ pub struct Kind {
     pub subresources: Vec<Subresource>,
     /// Columns between the row's key and the end; see `apiserver::table`.
     pub columns: Vec<Column>,
-    /// Field selectors beyond `metadata.name` and `metadata.namespace`, as JSON paths `a.b.c`.
+    /// Field selectors beyond `metadata.name` and `metadata.namespace`, as JSON paths `a.b.c` into the
+    /// stored form; the list [`crate::object::Index::parse`] takes.
     pub selectable_fields: Vec<Text>,
+    /// Selector labels that are not the path itself: `(label, path in selectable_fields)`.
+    pub field_aliases: Vec<(Text, Text)>,
     /// Definition name in the facts table, such as `io.k8s.api.apps.v1.Deployment`.
     pub definition: Text,
     /// Rules of its own.
     pub strategy: Arc<dyn Strategy>,
+    /// Where objects are kept.
+    pub storage: Storage,
 }
 
 impl Kind {
@@ -110,17 +172,158 @@ impl Kind {
         self.scope == Scope::Namespaced
     }
 
+    /// Group and plural of the stored form.
+    fn stored_resource(&self) -> (&str, &str) {
+        match &self.storage {
+            Storage::Converted(other) => (&other.group, &other.plural),
+            Storage::Own | Storage::Virtual => (&self.group, &self.plural),
+        }
+    }
+
     /// Storage prefix, ends in `/`.
     pub fn prefix(&self, namespace: Option<&str>) -> String {
-        crate::names::storage_prefix(&self.group, &self.plural, namespace)
+        let (group, plural) = self.stored_resource();
+        crate::names::storage_prefix(group, plural, namespace)
     }
 
     /// Storage key of one object; `namespace` is ignored for cluster-wide kinds.
     pub fn key(&self, namespace: Option<&str>, name: &str) -> String {
         let namespace = if self.namespaced() { namespace } else { None };
-        crate::names::storage_key(&self.group, &self.plural, namespace, name)
+        let (group, plural) = self.stored_resource();
+        crate::names::storage_key(group, plural, namespace, name)
+    }
+
+    /// Whether objects exist in the store at all.
+    pub fn is_stored(&self) -> bool {
+        !matches!(self.storage, Storage::Virtual)
+    }
+
+    /// Whether stored bytes must be converted before a caller of this row may see them.
+    pub fn converted(&self) -> Option<&Converted> {
+        match &self.storage {
+            Storage::Converted(other) => Some(other),
+            Storage::Own | Storage::Virtual => None,
+        }
+    }
+
+    /// The indexed path behind a field selector's label, `None` if the kind does not offer it.
+    pub fn field_path<'a>(&'a self, label: &'a str) -> Option<&'a str> {
+        if label == "metadata.name" || (label == "metadata.namespace" && self.namespaced()) {
+            return Some(label);
+        }
+        if let Some((_, path)) = self.field_aliases.iter().find(|(alias, _)| alias == label) {
+            return Some(path);
+        }
+        self.selectable_fields.iter().find(|path| *path == label).map(|path| path.as_ref())
+    }
+
+    /// REST path of the collection, or of one object: `/apis/apps/v1/namespaces/default/deployments/web`.
+    pub fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
+        let mut path = if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        };
+        if let Some(namespace) = namespace.filter(|_| self.namespaced()) {
+            path.push_str("/namespaces/");
+            path.push_str(namespace);
+        }
+        for part in [Some(self.plural.as_ref()), name].into_iter().flatten() {
+            path.push('/');
+            path.push_str(part);
+        }
+        path
     }
 }
+
+/// Building a row, one call per fact.
+impl Kind {
+    /// Short names.
+    #[must_use]
+    pub fn short(mut self, names: &[&'static str]) -> Self {
+        self.short_names = names.iter().map(|name| Text::from(*name)).collect();
+        self
+    }
+
+    /// Member of the category `all`.
+    #[must_use]
+    pub fn in_all(mut self) -> Self {
+        self.categories.push("all".into());
+        self
+    }
+
+    /// Replaces the verbs.
+    #[must_use]
+    pub fn verbs(mut self, verbs: &[&'static str]) -> Self {
+        self.verbs = verbs.to_vec();
+        self
+    }
+
+    /// Adds a subresource; an empty kind means the parent's own.
+    #[must_use]
+    pub fn sub(
+        mut self,
+        name: &'static str,
+        (group, version, kind): (&'static str, &'static str, &'static str),
+        verbs: &[&'static str],
+    ) -> Self {
+        let kind = (!kind.is_empty()).then(|| (group.into(), version.into(), kind.into()));
+        self.subresources.push(Subresource { name: name.into(), kind, verbs: verbs.to_vec() });
+        self
+    }
+
+    /// Adds `status`.
+    #[must_use]
+    pub fn status(self) -> Self {
+        self.sub("status", SAME, READ_WRITE)
+    }
+
+    /// Adds `scale`.
+    #[must_use]
+    pub fn scale(self) -> Self {
+        self.sub("scale", ("autoscaling", "v1", "Scale"), READ_WRITE)
+    }
+
+    /// Adds selectable fields.
+    #[must_use]
+    pub fn fields(mut self, paths: &[&'static str]) -> Self {
+        self.selectable_fields.extend(paths.iter().map(|path| Text::from(*path)));
+        self
+    }
+
+    /// Adds labels for selectable fields.
+    #[must_use]
+    pub fn aliases(mut self, pairs: &[(&'static str, &'static str)]) -> Self {
+        self.field_aliases.extend(pairs.iter().map(|(label, path)| (Text::from(*label), Text::from(*path))));
+        self
+    }
+
+    /// Sets the rules.
+    #[must_use]
+    pub fn rules(mut self, strategy: impl Strategy + 'static) -> Self {
+        self.strategy = Arc::new(strategy);
+        self
+    }
+
+    /// Sets the printed columns.
+    #[must_use]
+    pub fn printed(mut self, columns: Vec<Column>) -> Self {
+        self.columns = columns;
+        self
+    }
+
+    /// Stores in another row's form.
+    #[must_use]
+    pub fn stored_as(mut self, converted: Converted) -> Self {
+        self.storage = Storage::Converted(Box::new(converted));
+        self
+    }
+}
+
+/// The subresource is of the parent's kind.
+const SAME: (&str, &str, &str) = ("", "", "");
+/// Verbs of `status` and its like.
+const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
 /// All served kinds. Cheap to clone and swap as a whole (CRDs replace it).
 #[derive(Clone, Default)]
@@ -175,7 +378,25 @@ pub fn plain(
         subresources: Vec::new(),
         columns: Vec::new(),
         selectable_fields: Vec::new(),
-        definition: Text::default(),
+        field_aliases: Vec::new(),
+        definition: definition(group, version, kind).into(),
         strategy: Arc::new(Plain),
+        storage: Storage::Own,
     }
 }
+
+/// Name of a built-in kind's OpenAPI definition, as upstream's documents have it.
+fn definition(group: &str, version: &str, kind: &str) -> String {
+    let package = match group {
+        "" => "api.core",
+        "metrics.k8s.io" => "metrics.pkg.apis.metrics",
+        _ => {
+            let short = group.split('.').next().unwrap_or(group);
+            return format!("io.k8s.api.{short}.{version}.{kind}");
+        }
+    };
+    format!("io.k8s.{package}.{version}.{kind}")
+}
+
+#[cfg(test)]
+mod tests;

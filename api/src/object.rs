@@ -1,4 +1,8 @@
-//! Reading and writing the common parts of a JSON object.
+//! Reading and writing the common parts of a JSON object, and the [`Index`] selectors use.
+
+mod index;
+
+pub use index::Index;
 
 use serde_json::{Map, Value};
 
@@ -71,17 +75,4 @@ pub fn differs_outside(a: &Value, b: &Value, ignored: &[&str]) -> bool {
     let empty = Map::new();
     let (a, b) = (a.as_object().unwrap_or(&empty), b.as_object().unwrap_or(&empty));
     a.keys().chain(b.keys()).any(|key| !ignored.contains(&key.as_str()) && a.get(key) != b.get(key))
-}
-
-/// What selectors and the garbage collector ask of an object, parsed once from its bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Index {
-    /// `metadata.namespace`.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-    /// `metadata.labels`.
-    pub labels: std::collections::BTreeMap<String, String>,
-    /// Selectable fields by path, such as `spec.nodeName`; absent fields are absent here.
-    pub fields: std::collections::BTreeMap<String, String>,
 }

@@ -1,0 +1,20 @@
+//! Rows of `apps`.
+
+use super::{Kind, Scope, plain};
+
+pub(super) fn rows() -> Vec<Kind> {
+    use Scope::Namespaced;
+    vec![
+        plain("apps", "v1", "Deployment", "deployments", Namespaced)
+            .short(&["deploy"])
+            .in_all()
+            .scale()
+            .status(),
+        plain("apps", "v1", "ReplicaSet", "replicasets", Namespaced)
+            .short(&["rs"])
+            .in_all()
+            .scale()
+            .status()
+            .fields(&["status.replicas"]),
+    ]
+}

@@ -1,0 +1,7 @@
+//! Rows of `coordination.k8s.io`.
+
+use super::{Kind, Scope, plain};
+
+pub(super) fn rows() -> Vec<Kind> {
+    vec![plain("coordination.k8s.io", "v1", "Lease", "leases", Scope::Namespaced)]
+}

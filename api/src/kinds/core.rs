@@ -1,0 +1,68 @@
+//! Rows of the core group.
+
+use super::{Kind, READ_WRITE, SAME, Scope, plain};
+
+/// Verbs of the connect subresources that stream.
+const STREAM: &[&str] = &["create", "get"];
+/// Verbs of the HTTP proxies.
+const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
+
+pub(super) fn rows() -> Vec<Kind> {
+    use Scope::{Cluster, Namespaced};
+    vec![
+        plain("", "v1", "ConfigMap", "configmaps", Namespaced).short(&["cm"]),
+        plain("", "v1", "Endpoints", "endpoints", Namespaced).short(&["ep"]),
+        super::events::core_row(),
+        plain("", "v1", "Namespace", "namespaces", Cluster)
+            .short(&["ns"])
+            .verbs(&["create", "delete", "get", "list", "patch", "update", "watch"])
+            .sub("finalize", SAME, &["update"])
+            .status()
+            .fields(&["status.phase"])
+            .aliases(&[("name", "metadata.name")]),
+        plain("", "v1", "Node", "nodes", Cluster)
+            .short(&["no"])
+            .sub("proxy", ("", "v1", "NodeProxyOptions"), PROXY)
+            .status()
+            .fields(&["spec.unschedulable"]),
+        pod(),
+        plain("", "v1", "Secret", "secrets", Namespaced).fields(&["type"]),
+        plain("", "v1", "Service", "services", Namespaced)
+            .short(&["svc"])
+            .in_all()
+            .sub("proxy", ("", "v1", "ServiceProxyOptions"), PROXY)
+            .status()
+            .fields(&["spec.clusterIP", "spec.type"]),
+        plain("", "v1", "ServiceAccount", "serviceaccounts", Namespaced).short(&["sa"]).sub(
+            "token",
+            ("authentication.k8s.io", "v1", "TokenRequest"),
+            &["create"],
+        ),
+    ]
+}
+
+fn pod() -> Kind {
+    plain("", "v1", "Pod", "pods", Scope::Namespaced)
+        .short(&["po"])
+        .in_all()
+        .sub("attach", ("", "v1", "PodAttachOptions"), STREAM)
+        .sub("binding", ("", "v1", "Binding"), &["create"])
+        .sub("ephemeralcontainers", SAME, READ_WRITE)
+        .sub("eviction", ("policy", "v1", "Eviction"), &["create"])
+        .sub("exec", ("", "v1", "PodExecOptions"), STREAM)
+        .sub("log", SAME, &["get"])
+        .sub("portforward", ("", "v1", "PodPortForwardOptions"), STREAM)
+        .sub("proxy", ("", "v1", "PodProxyOptions"), PROXY)
+        .sub("resize", SAME, READ_WRITE)
+        .status()
+        .fields(&[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ])
+}

@@ -1,0 +1,7 @@
+//! Rows of `discovery.k8s.io`.
+
+use super::{Kind, Scope, plain};
+
+pub(super) fn rows() -> Vec<Kind> {
+    vec![plain("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", Scope::Namespaced)]
+}
