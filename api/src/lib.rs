@@ -6,6 +6,7 @@
 pub mod kinds;
 pub mod names;
 pub mod object;
+pub mod schema;
 pub mod status;
 pub mod strategy;
 
