@@ -4,4 +4,5 @@ pub mod clock;
 pub mod rng;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 pub mod user;
