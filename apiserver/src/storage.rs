@@ -9,6 +9,12 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+mod hub;
+mod mailbox;
+mod stage;
+
+pub mod memory;
+
 /// Number of a committed transaction; 0 means "none yet".
 pub type Revision = u64;
 
@@ -171,13 +177,24 @@ pub trait Store: Send + Sync {
         at: Option<Revision>,
     ) -> Result<Page, StoreError>;
 
-    /// Applies all operations at one revision, or none. Answers after the write is durable and
+    /// Applies all operations at one revision, or none; a key may appear once. A transaction that only
+    /// checks takes no revision. Answers after the write is durable and
     /// visible to `get`, `list` and watchers.
     async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, StoreError>;
 
     /// Events with a revision greater than `after` for keys that start with `prefix`.
+    ///
+    /// Events are queued in the same step that raises [`Store::revision`]: whoever reads the revision
+    /// and then finds the stream pending has been given everything up to that revision (bookmarks).
+    /// A watcher that falls too far behind gets [`StoreError::Compacted`] and then the end.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<EventStream, StoreError>;
 
-    /// Forgets revisions older than `floor` that no current object needs.
+    /// Forgets revisions older than `floor` that no current object needs; reads and watches of older
+    /// revisions get [`StoreError::Compacted`] from then on. A floor beyond the newest revision means
+    /// the newest, one below the present floor changes nothing.
     async fn compact(&self, floor: Revision) -> Result<(), StoreError>;
+
+    /// Completes what was accepted, makes it durable, ends all watches with [`StoreError::Closed`] and
+    /// releases the files. Transactions after it get [`StoreError::Closed`].
+    async fn close(&self);
 }
