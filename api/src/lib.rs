@@ -7,8 +7,11 @@ pub mod kinds;
 pub mod names;
 pub mod object;
 pub mod schema;
+pub mod quantity;
+pub mod selector;
 pub mod status;
 pub mod strategy;
+pub mod time;
 
 pub use kinds::{Kind, KindTable};
 pub use status::{Cause, Reason, Status};

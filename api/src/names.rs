@@ -1,6 +1,13 @@
-//! Group, version, kind, resource; storage keys; REST paths.
+//! Group, version, kind, resource; storage keys; the forms names may take.
 
 use std::fmt;
+
+mod forms;
+
+pub use forms::{
+    config_map_key, dns1035_label, dns1123_label, dns1123_subdomain, environment_name, label_value,
+    port_name, qualified_name,
+};
 
 /// Group and version, such as `apps/v1` or `v1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

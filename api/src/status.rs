@@ -251,7 +251,12 @@ impl Status {
 
     /// 422 with field causes; `kind` is the Kind, not the plural.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let texts = causes.iter().map(Cause::to_string).collect::<Vec<_>>();
+        let mut texts: Vec<String> = Vec::new();
+        for text in causes.iter().map(Cause::to_string) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

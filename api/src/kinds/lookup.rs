@@ -67,7 +67,7 @@ impl KindTable {
             }
         }
         for group in &mut groups {
-            group.versions.sort_by(|a, b| version_rank(&b.version).cmp(&version_rank(&a.version)));
+            group.versions.sort_by_key(|v| std::cmp::Reverse(version_rank(&v.version)));
         }
         groups.sort_by_key(|g| (group_rank(&g.group), g.group.clone()));
         groups
