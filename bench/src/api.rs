@@ -1,0 +1,120 @@
+//! The smallest HTTPS client that can load an API server: one HTTP/1.1 connection, one request at a time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Where and as whom to connect.
+#[derive(Clone)]
+pub struct Target {
+    address: String,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Target {
+    /// From a kubeconfig's first cluster and user.
+    pub fn from_kubeconfig(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: serde_json::Value = serde_yaml::from_str(&text)?;
+        let cluster = &config["clusters"][0]["cluster"];
+        let user = &config["users"][0]["user"];
+        let server = cluster["server"].as_str().context("a server address")?;
+        let roots = certificates(&decoded(&cluster["certificate-authority-data"])?)?;
+        let chain = certificates(&decoded(&user["client-certificate-data"])?)?;
+        let key = PrivateKeyDer::from_pem_slice(&decoded(&user["client-key-data"])?)?;
+        let mut store = rustls::RootCertStore::empty();
+        store.add_parsable_certificates(roots);
+        let tls =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(store)
+                .with_client_auth_cert(chain, key)?;
+        Ok(Self { address: server.trim_start_matches("https://").to_owned(), tls: Arc::new(tls) })
+    }
+
+    /// For a server of our own with one certificate.
+    pub fn new(address: String, certificate: CertificateDer<'static>) -> Result<Self> {
+        let mut store = rustls::RootCertStore::empty();
+        store.add(certificate)?;
+        let tls =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(store)
+                .with_no_client_auth();
+        Ok(Self { address, tls: Arc::new(tls) })
+    }
+
+    /// Opens a connection.
+    pub async fn connect(&self) -> Result<Connection> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host).to_owned();
+        let stream =
+            TlsConnector::from(Arc::clone(&self.tls)).connect(ServerName::try_from(host)?, stream).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Connection { sender, host: self.address.clone() })
+    }
+}
+
+/// One connection.
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+impl Connection {
+    /// Sends a request and reads the whole answer; any status of 300 and above is an error.
+    pub async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.host)
+            .header("content-type", "application/json")
+            .body(Full::new(body))?;
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
+        let status = answer.status();
+        let bytes = answer.into_body().collect().await?.to_bytes();
+        if status >= StatusCode::MULTIPLE_CHOICES {
+            bail!("{path} answered {status}: {}", String::from_utf8_lossy(&bytes));
+        }
+        Ok(bytes)
+    }
+
+    /// `GET`.
+    pub async fn get(&mut self, path: &str) -> Result<Bytes> {
+        self.send(Method::GET, path, Bytes::new()).await
+    }
+
+    /// `GET` as JSON.
+    pub async fn get_json(&mut self, path: &str) -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&self.get(path).await?)?)
+    }
+
+    /// `POST` of JSON.
+    pub async fn post(&mut self, path: &str, body: &serde_json::Value) -> Result<Bytes> {
+        self.send(Method::POST, path, Bytes::from(serde_json::to_vec(body)?)).await
+    }
+}
+
+fn decoded(value: &serde_json::Value) -> Result<Vec<u8>> {
+    let text = value.as_str().context("inline data in the kubeconfig")?;
+    Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem).map(|c| c.context("a certificate")).collect()
+}
