@@ -6,8 +6,8 @@
 pub mod kinds;
 pub mod names;
 pub mod object;
-pub mod schema;
 pub mod quantity;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;

@@ -35,9 +35,9 @@ pub async fn measure(seconds: u64) -> Result<Vec<Row>> {
     let answer = connection.get(path).await?;
     let gets = load(&target, Method::GET, path, &Bytes::new(), span).await?;
     drop(cluster);
-    let (address, certificate) = limits::bare_server(answer).await?;
-    let bare =
-        load(&Target::new(address.to_string(), certificate)?, Method::GET, "/", &Bytes::new(), span).await?;
+    let server = limits::BareServer::spawn(&answer)?;
+    let bare_target = Target::new(server.address.clone(), server.certificate.clone())?;
+    let bare = load(&bare_target, Method::GET, "/", &Bytes::new(), span).await?;
     let row = |what: &str, measured: &Load, limit: f64, limit_name: &str| {
         let share = measured.per_second / limit * 100.0;
         Row::new(
