@@ -2,3 +2,4 @@
 
 pub mod container_runtime;
 pub mod network;
+pub mod proxy;
