@@ -13,6 +13,7 @@ mod hub;
 mod mailbox;
 mod stage;
 
+pub mod embedded;
 pub mod memory;
 
 /// Number of a committed transaction; 0 means "none yet".

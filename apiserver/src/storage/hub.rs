@@ -28,6 +28,7 @@ pub(super) struct RingLimits {
 
 struct State {
     current: BTreeMap<Arc<str>, Arc<Entry>>,
+    current_bytes: u64,
     revision: Revision,
     /// Revisions below it cannot be read.
     floor: Revision,
@@ -138,6 +139,7 @@ impl Hub {
         limits: RingLimits,
     ) -> Arc<Self> {
         let state = State {
+            current_bytes: current.values().map(|entry| entry.bytes.len() as u64).sum(),
             current,
             revision,
             floor,
@@ -167,7 +169,7 @@ impl Hub {
 
     /// Bytes of all current entries.
     pub(super) fn current_bytes(&self) -> u64 {
-        self.state.read().current.values().map(|entry| entry.bytes.len() as u64).sum()
+        self.state.read().current_bytes
     }
 
     /// A key's entry at a revision; the outer `None` says that memory does not reach back that far.
@@ -299,6 +301,9 @@ impl State {
     }
 
     fn remember(&mut self, event: Event) {
+        let size = |entry: &Option<Arc<Entry>>| entry.as_ref().map_or(0, |entry| entry.bytes.len() as u64);
+        self.current_bytes += size(&event.entry);
+        self.current_bytes = self.current_bytes.saturating_sub(size(&event.previous));
         match (&event.entry, &event.previous) {
             (Some(entry), _) => {
                 self.current.insert(Arc::clone(&entry.key), Arc::clone(entry));

@@ -1,0 +1,204 @@
+//! The default engine: one SQLite file, one writer with group commit, reads from memory.
+//!
+//! Entry point: [`Embedded::open`]. Current entries and recent events are in memory ([`super::hub`]), so
+//! only reads of the past and watches older than the ring touch the disk. What was answered survives
+//! `kill -9` and loss of power; `sqlite3 store.db` can look at it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use component_base::clock::SharedClock;
+use futures::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::hub::{Hub, RingLimits, Subscription};
+use super::{Committed, Entry, EventStream, Operation, Page, Revision, Store, StoreError};
+
+mod disk;
+mod lock;
+mod writer;
+
+use lock::DirectoryLock;
+use writer::{Request, Writer};
+
+/// Requests that may wait for the writer before callers do: two groups, so one fills while one commits.
+const QUEUE: usize = 1_024;
+
+/// How much the engine keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long superseded revisions stay readable.
+    pub history: Duration,
+    /// Bytes of file beyond what current objects need, after which older history goes sooner.
+    pub history_bytes: u64,
+    /// Recent events in memory.
+    pub ring_events: usize,
+    /// Bytes that recent events keep in memory.
+    pub ring_bytes: usize,
+    /// Size the file may have, in pages of 4 KiB; `None` leaves it to the disk.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for Limits {
+    /// A week, so that Monday can look at last Monday; 1 GiB, which a small machine's disk can spare;
+    /// 8,192 events and 16 MiB, enough for every watcher of a healthy cluster and small beside the 60 MB
+    /// an idle node may use.
+    fn default() -> Self {
+        Self {
+            history: Duration::from_hours(7 * 24),
+            history_bytes: 1 << 30,
+            ring_events: 8_192,
+            ring_bytes: 16 << 20,
+            max_pages: None,
+        }
+    }
+}
+
+/// The engine.
+pub struct Embedded {
+    hub: Arc<Hub>,
+    requests: mpsc::Sender<Request>,
+    /// For history; gone once the store is closed.
+    reader: Arc<Mutex<Option<Connection>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Embedded {
+    /// Opens the store in `directory`, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] when another process has it (the text names its pid) or the file cannot be
+    /// opened, [`StoreError::Version`] when another version wrote it, [`StoreError::Damaged`] when a
+    /// current value is not what was written.
+    pub fn open(directory: &Path, clock: SharedClock) -> Result<Arc<Self>, StoreError> {
+        Self::open_with(directory, clock, Limits::default())
+    }
+
+    /// Opens the store with limits of its own.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn open_with(directory: &Path, clock: SharedClock, limits: Limits) -> Result<Arc<Self>, StoreError> {
+        let engine = |source: std::io::Error| StoreError::Engine {
+            act: format!("open the store in {}", directory.display()),
+            source: source.into(),
+        };
+        std::fs::create_dir_all(directory).map_err(engine)?;
+        let lock = DirectoryLock::take(directory)?;
+        let path = directory.join("store.db");
+        let connection = disk::open_writer(&path)?;
+        if let Some(pages) = limits.max_pages {
+            connection
+                .pragma_update(None, "max_page_count", pages)
+                .map_err(disk::failed("limit the store's size"))?;
+        }
+        let loaded = disk::load(&connection)?;
+        let reader = disk::open_reader(&path)?;
+        let ring = RingLimits { events: limits.ring_events, bytes: limits.ring_bytes };
+        let hub = Hub::new(loaded.current, loaded.revision, loaded.floor, ring);
+        let (requests, receiver) = mpsc::channel(QUEUE);
+        let writer = Writer {
+            hub: Arc::clone(&hub),
+            connection,
+            requests: receiver,
+            looked_at: clock.monotonic(),
+            clock,
+            limits,
+            swept: loaded.swept,
+            events_since: 0,
+            _lock: lock,
+        };
+        let thread =
+            std::thread::Builder::new().name("store".to_owned()).spawn(|| writer.run()).map_err(engine)?;
+        let (reader, thread) = (Arc::new(Mutex::new(Some(reader))), Mutex::new(Some(thread)));
+        Ok(Arc::new(Self { hub, requests, reader, thread }))
+    }
+
+    /// Reads history off the async threads, in one snapshot in which `at` is readable.
+    async fn history<T: Send + 'static>(
+        &self,
+        at: Revision,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = Arc::clone(&self.reader);
+        let task = tokio::task::spawn_blocking(move || match &*reader.lock() {
+            Some(connection) => disk::snapshot(connection, at, read),
+            None => Err(StoreError::Closed),
+        });
+        task.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
+    ) -> Result<T, StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_closed| StoreError::Closed)?;
+        outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    fn revision(&self) -> Revision {
+        self.hub.revision()
+    }
+
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<Entry>>, StoreError> {
+        if let Some(found) = self.hub.get(key, at)? {
+            return Ok(found);
+        }
+        let (key, at) = (key.to_owned(), at.unwrap_or_default());
+        self.history(at, move |disk| disk::entry_at(disk, &key, at)).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Page, StoreError> {
+        if let Some(page) = self.hub.list(prefix, after, limit, at)? {
+            return Ok(page);
+        }
+        let (prefix, after, at) = (prefix.to_owned(), after.map(str::to_owned), at.unwrap_or_default());
+        self.history(at, move |disk| disk::page_at(disk, &prefix, after.as_deref(), limit, at)).await
+    }
+
+    async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, StoreError> {
+        self.ask(|answer| Request::Transact(operations, answer)).await
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<EventStream, StoreError> {
+        let Subscription { recent, from, live } = self.hub.subscribe(prefix, after)?;
+        let past = match recent {
+            Some(recent) => recent,
+            None => {
+                let prefix = prefix.to_owned();
+                self.history(after, move |disk| disk::events_between(disk, &prefix, after, from)).await?
+            }
+        };
+        Ok(stream::iter(past.into_iter().map(Ok)).chain(live).boxed())
+    }
+
+    async fn compact(&self, floor: Revision) -> Result<(), StoreError> {
+        self.ask(|answer| Request::Compact(floor, answer)).await
+    }
+
+    async fn close(&self) {
+        // The last connection to close folds the log into the file, and only a writer can do that.
+        self.reader.lock().take();
+        // A writer that has ended already needs no telling.
+        let _ended = self.requests.send(Request::Close).await;
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            // A writer that panicked has nothing left to flush.
+            let _panicked = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! The SQLite file: its tables, how a version of a key becomes a row, and what is read back.
+//!
+//! Entry points: [`open_writer`], [`open_reader`], [`load`] (start), [`write`] (commit), [`entry_at`],
+//! [`page_at`] and [`events_between`] (history). A row of `revisions` is one version of one key; its id
+//! is the revision in the upper bits and the place in the transaction in the lower 16. A removal is a
+//! row without value. `keys` finds the versions of a key. Every value carries a checksum that is
+//! verified whenever it is read.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
+
+use crate::storage::hub::key_of;
+use crate::storage::{Entry, Event, Page, Revision, StoreError};
+
+/// The layout of the file; raised when an older Gantry could not read what this one writes.
+pub(super) const FORMAT: i64 = 1;
+
+/// `gntr` in the file's header, so that `file` and we can tell it from any other SQLite file.
+const APPLICATION_ID: i64 = 0x676e_7472;
+
+/// Bits of a row id that number the operations of one transaction.
+const SLOT_BITS: u32 = 16;
+
+/// Events one watch may read back from the disk; whoever is further behind lists again, which is
+/// cheaper for both sides.
+const MAX_REPLAY_EVENTS: usize = 10_000;
+
+/// Bytes one watch may read back from the disk.
+const MAX_REPLAY_BYTES: usize = 64 << 20;
+
+const SCHEMA: &str = "
+    CREATE TABLE revisions (
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL,
+        time INTEGER NOT NULL, checksum INTEGER NOT NULL, value BLOB);
+    CREATE TABLE keys (
+        key TEXT NOT NULL, id INTEGER NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (key, id)) WITHOUT ROWID;
+    CREATE TABLE marks (name TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO marks VALUES ('floor', 0), ('swept', 0);";
+
+/// Revisions below it are not readable.
+pub(super) const FLOOR: &str = "floor";
+/// Up to it superseded versions have been removed.
+pub(super) const SWEPT: &str = "swept";
+
+/// What a store directory shows when it is opened.
+pub(super) struct Loaded {
+    pub(super) current: BTreeMap<Arc<str>, Arc<Entry>>,
+    pub(super) revision: Revision,
+    pub(super) floor: Revision,
+    pub(super) swept: Revision,
+}
+
+/// Tells what an SQLite error means for the store.
+pub(super) fn failed(act: &str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    let act = act.to_owned();
+    move |error| match error.sqlite_error().map(|e| (e.code, e.extended_code)) {
+        Some((ErrorCode::DiskFull, _) | (_, rusqlite::ffi::SQLITE_IOERR_SHMSIZE)) => {
+            StoreError::Full(format!(
+                "{act}: no space is left for the store; nothing was written and reads go on; free some space and try again"
+            ))
+        }
+        Some((ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _)) => StoreError::Damaged(format!(
+            "{act}: {error}; stop gantry and restore a snapshot into an empty data directory"
+        )),
+        _ => StoreError::Engine { act, source: error.into() },
+    }
+}
+
+fn id_floor(revision: Revision) -> i64 {
+    (revision << SLOT_BITS).cast_signed()
+}
+
+/// The greatest id of a revision.
+fn id_ceiling(revision: Revision) -> i64 {
+    id_floor(revision) | ((1 << SLOT_BITS) - 1)
+}
+
+fn revision_of(id: i64) -> Revision {
+    id.cast_unsigned() >> SLOT_BITS
+}
+
+/// First string after all keys that start with `prefix`; keys hold no U+10FFFF.
+fn end_of(prefix: &str) -> String {
+    format!("{prefix}\u{10FFFF}")
+}
+
+/// Opens the file for its one writer, makes it if it is new, and refuses one it cannot read.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let act = format!("open {}", path.display());
+    let connection = Connection::open(path).map_err(failed(&act))?;
+    check_format(&connection, path)?;
+    // 4 MB of cache for the writer and 2 MB for the reader: current entries are in memory anyway.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;
+             PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(failed(&act))?;
+    if pragma(&connection, "user_version")? == 0 {
+        let create = format!(
+            "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        );
+        connection.execute_batch(&create).map_err(failed(&act))?;
+    }
+    Ok(connection)
+}
+
+/// Opens the file for history reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(failed(&format!("open {} for reading", path.display())))?;
+    connection.execute_batch("PRAGMA cache_size = -2048;").map_err(failed("configure the reader"))?;
+    Ok(connection)
+}
+
+fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let (application, format) = (pragma(connection, "application_id")?, pragma(connection, "user_version")?);
+    match (application, format) {
+        (0, 0) | (APPLICATION_ID, FORMAT) => Ok(()),
+        (APPLICATION_ID, other) => Err(StoreError::Version(format!(
+            "{} is in store format {other}, this gantry reads format {FORMAT}: start the gantry that wrote it, or choose another data directory",
+            path.display()
+        ))),
+        _ => Err(StoreError::Version(format!(
+            "{} is not a Gantry store: choose another data directory",
+            path.display()
+        ))),
+    }
+}
+
+/// A pragma that is one number.
+pub(super) fn pragma(connection: &Connection, name: &str) -> Result<i64, StoreError> {
+    connection
+        .pragma_query_value(None, name, |row| row.get(0))
+        .map_err(failed(&format!("read the store's {name}")))
+}
+
+/// A persisted mark.
+pub(super) fn mark(connection: &Connection, name: &str) -> Result<Revision, StoreError> {
+    connection
+        .prepare_cached("SELECT revision FROM marks WHERE name = ?1")
+        .and_then(|mut statement| statement.query_row([name], |row| row.get::<_, i64>(0)))
+        .map(i64::cast_unsigned)
+        .map_err(failed("read the store's marks"))
+}
+
+/// Persists a mark with the surrounding transaction.
+pub(super) fn set_mark(connection: &Connection, name: &str, revision: Revision) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE marks SET revision = ?2 WHERE name = ?1")?
+        .execute(params![name, revision.cast_signed()])
+        .map(drop)
+}
+
+fn checksum(id: i64, created: Revision, time: i64, key: &str, value: Option<&[u8]>) -> i64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&id.to_le_bytes());
+    hasher.update(&created.to_le_bytes());
+    hasher.update(&time.to_le_bytes());
+    hasher.update(key.as_bytes());
+    hasher.update(&[0, u8::from(value.is_some())]);
+    hasher.update(value.unwrap_or_default());
+    i64::from(hasher.finalize())
+}
+
+/// Writes events within the surrounding transaction; `time` is in milliseconds since 1970.
+pub(super) fn write(connection: &Connection, events: &[Event], time: i64) -> rusqlite::Result<()> {
+    let mut revisions = connection.prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut keys = connection.prepare_cached("INSERT INTO keys VALUES (?1, ?2, ?3)")?;
+    let (mut revision, mut slot) = (0, 0);
+    for event in events {
+        slot = if event.revision == revision { slot + 1 } else { 0 };
+        revision = event.revision;
+        let (id, key) = (id_floor(revision) + slot, key_of(event));
+        let value = event.entry.as_ref().map(|entry| &entry.bytes[..]);
+        let created = event.entry.as_ref().map_or(0, |entry| entry.create_revision);
+        let sum = checksum(id, created, time, key, value);
+        revisions.execute(params![id, key, created.cast_signed(), time, sum, value])?;
+        keys.execute(params![key, id, value.is_some()])?;
+    }
+    Ok(())
+}
+
+/// A version of a key as it stands on the disk.
+struct Version {
+    id: i64,
+    key: Arc<str>,
+    entry: Option<Arc<Entry>>,
+}
+
+/// Reads a row of `id, key, created, time, checksum, value` and verifies it.
+fn version(row: &Row<'_>) -> Result<Version, StoreError> {
+    let read = failed("read a revision");
+    let columns = || -> rusqlite::Result<_> {
+        let (id, key, created): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (time, sum, value): (i64, i64, Option<Vec<u8>>) = (row.get(3)?, row.get(4)?, row.get(5)?);
+        Ok((id, key, created.cast_unsigned(), time, sum, value))
+    };
+    let (id, key, created, time, sum, value) = columns().map_err(read)?;
+    if checksum(id, created, time, &key, value.as_deref()) != sum {
+        return Err(damaged(id, &key));
+    }
+    let key: Arc<str> = key.into();
+    let entry = value.map(|bytes| {
+        Arc::new(Entry {
+            key: Arc::clone(&key),
+            bytes: Bytes::from(bytes),
+            create_revision: created,
+            mod_revision: revision_of(id),
+            index: OnceLock::new(),
+        })
+    });
+    Ok(Version { id, key, entry })
+}
+
+fn damaged(id: i64, key: &str) -> StoreError {
+    StoreError::Damaged(format!(
+        "revision {} of {key} (row {id} of table revisions) does not match its checksum; stop gantry and restore a snapshot into an empty data directory",
+        revision_of(id)
+    ))
+}
+
+fn version_by_id(connection: &Connection, key: &str, id: i64) -> Result<Version, StoreError> {
+    let act = "read a revision";
+    let mut statement = connection
+        .prepare_cached("SELECT id, key, created, time, checksum, value FROM revisions WHERE id = ?1")
+        .map_err(failed(act))?;
+    let mut rows = statement.query([id]).map_err(failed(act))?;
+    match rows.next().map_err(failed(act))? {
+        Some(row) => version(row),
+        None => Err(damaged(id, key)),
+    }
+}
+
+/// Reads current entries and counters.
+pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
+    let act = "load the store";
+    let newest: Option<i64> =
+        connection.query_row("SELECT MAX(id) FROM revisions", [], |row| row.get(0)).map_err(failed(act))?;
+    let (floor, swept) = (mark(connection, FLOOR)?, mark(connection, SWEPT)?);
+    let mut current = BTreeMap::new();
+    each_newest(connection, "", None, i64::MAX, |key, id| {
+        let found = version_by_id(connection, key, id)?;
+        let Some(entry) = found.entry else { return Err(damaged(id, key)) };
+        current.insert(found.key, entry);
+        Ok(())
+    })?;
+    // Compaction removes removals, so the newest row may be older than the newest revision.
+    let revision = newest.map_or(0, revision_of).max(floor);
+    Ok(Loaded { current, revision, floor, swept })
+}
+
+/// Calls `visit` with every key of a prefix that is live at an id, in key order, and that version's id.
+fn each_newest(
+    connection: &Connection,
+    prefix: &str,
+    after: Option<&str>,
+    at: i64,
+    mut visit: impl FnMut(&str, i64) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let act = "list keys";
+    // SQLite takes the other columns of a group from the row that has the maximum.
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT key, MAX(id), live FROM keys WHERE key >= ?1 AND key > ?2 AND key < ?3 AND id <= ?4 GROUP BY key",
+        )
+        .map_err(failed(act))?;
+    let mut rows = statement
+        .query(params![prefix, after.unwrap_or_default(), end_of(prefix), at])
+        .map_err(failed(act))?;
+    while let Some(row) = rows.next().map_err(failed(act))? {
+        let (key, id, live): (String, i64, bool) =
+            (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))().map_err(failed(act))?;
+        if live {
+            visit(&key, id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a read in one snapshot of the file, in which `at` must still be readable.
+pub(super) fn snapshot<T>(
+    connection: &Connection,
+    at: Revision,
+    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let act = "begin a read";
+    let transaction = connection.unchecked_transaction().map_err(failed(act))?;
+    let floor = mark(&transaction, FLOOR)?;
+    if at < floor {
+        return Err(StoreError::Compacted { asked: at, floor });
+    }
+    read(&transaction)
+}
+
+/// A key's entry at a revision.
+pub(super) fn entry_at(
+    connection: &Connection,
+    key: &str,
+    at: Revision,
+) -> Result<Option<Arc<Entry>>, StoreError> {
+    before(connection, key, id_ceiling(at) + 1)
+}
+
+/// A key's newest version with an id below `id`.
+fn before(connection: &Connection, key: &str, id: i64) -> Result<Option<Arc<Entry>>, StoreError> {
+    let found: Option<i64> = connection
+        .prepare_cached("SELECT id FROM keys WHERE key = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")
+        .and_then(|mut statement| statement.query_row(params![key, id], |row| row.get(0)).optional())
+        .map_err(failed("find a revision"))?;
+    found.map_or(Ok(None), |id| version_by_id(connection, key, id).map(|version| version.entry))
+}
+
+/// A page of entries at a revision.
+pub(super) fn page_at(
+    connection: &Connection,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+    at: Revision,
+) -> Result<Page, StoreError> {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let mut page = Page { entries: Vec::new(), revision: at, remaining: 0 };
+    each_newest(connection, prefix, after, id_ceiling(at), |key, id| {
+        if page.entries.len() < limit {
+            page.entries.extend(version_by_id(connection, key, id)?.entry);
+        } else {
+            page.remaining += 1;
+        }
+        Ok(())
+    })?;
+    Ok(page)
+}
+
+/// Events of a prefix after one revision up to and including another.
+pub(super) fn events_between(
+    connection: &Connection,
+    prefix: &str,
+    after: Revision,
+    upto: Revision,
+) -> Result<Vec<Event>, StoreError> {
+    let act = "replay events";
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT id, key, created, time, checksum, value FROM revisions
+             WHERE id > ?1 AND id <= ?2 AND key >= ?3 AND key < ?4 ORDER BY id",
+        )
+        .map_err(failed(act))?;
+    let mut rows = statement
+        .query(params![id_ceiling(after), id_ceiling(upto), prefix, end_of(prefix)])
+        .map_err(failed(act))?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next().map_err(failed(act))? {
+        let found = version(row)?;
+        let previous = before(connection, &found.key, found.id)?;
+        let event = Event { revision: revision_of(found.id), entry: found.entry, previous };
+        bytes += crate::storage::mailbox::weight(&event);
+        events.push(event);
+        if events.len() > MAX_REPLAY_EVENTS || bytes > MAX_REPLAY_BYTES {
+            return Err(StoreError::Compacted { asked: after, floor: upto });
+        }
+    }
+    Ok(events)
+}
+
+/// The newest revision at which everything was written before `time` (milliseconds since 1970).
+///
+/// Revisions are in time's order up to changes of the machine's clock, so a binary search will do.
+pub(super) fn revision_before(
+    connection: &Connection,
+    oldest: Revision,
+    newest: Revision,
+    time: i64,
+) -> Result<Revision, StoreError> {
+    let (mut low, mut high) = (oldest, newest);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        let written: Option<i64> = connection
+            .prepare_cached("SELECT time FROM revisions WHERE id >= ?1 ORDER BY id LIMIT 1")
+            .and_then(|mut s| s.query_row([id_floor(middle)], |row| row.get(0)).optional())
+            .map_err(failed("read the age of a revision"))?;
+        if written.is_some_and(|written| written < time) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    Ok(low)
+}
+
+/// Removes versions superseded at or before `upto`, going on after revision `swept`, looking at
+/// about `rows` rows; returns how far it got.
+pub(super) fn sweep(
+    connection: &mut Connection,
+    swept: Revision,
+    upto: Revision,
+    rows: usize,
+) -> Result<Revision, StoreError> {
+    let act = "compact the store";
+    let transaction = connection.transaction().map_err(failed(act))?;
+    let step = || -> rusqlite::Result<Revision> {
+        let mut due: Vec<(i64, String, bool)> = transaction
+            .prepare_cached(
+                "SELECT id, key, value IS NULL FROM revisions WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
+            )?
+            .query_map(params![id_ceiling(swept), id_ceiling(upto), rows as i64], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect::<Result<_, _>>()?;
+        let reached = match due.last() {
+            // The last revision may be cut off in its middle; it is looked at again, which does no harm.
+            Some(last) if due.len() == rows && revision_of(last.0) > swept + 1 => revision_of(last.0) - 1,
+            // A revision of more operations than a slice has rows is taken as a whole.
+            Some(last) if due.len() == rows => {
+                let revision = revision_of(last.0);
+                due = whole_revision(&transaction, revision)?;
+                revision
+            }
+            _ => upto,
+        };
+        for (id, key, removal) in due {
+            let before = if removal { id + 1 } else { id };
+            transaction
+                .prepare_cached(
+                    "DELETE FROM revisions WHERE id IN (SELECT id FROM keys WHERE key = ?1 AND id < ?2)",
+                )?
+                .execute(params![key, before])?;
+            transaction
+                .prepare_cached("DELETE FROM keys WHERE key = ?1 AND id < ?2")?
+                .execute(params![key, before])?;
+        }
+        set_mark(&transaction, SWEPT, reached)?;
+        Ok(reached)
+    };
+    let reached = step().map_err(failed(act))?;
+    transaction.commit().map_err(failed(act))?;
+    Ok(reached)
+}
+
+fn whole_revision(connection: &Connection, revision: Revision) -> rusqlite::Result<Vec<(i64, String, bool)>> {
+    connection
+        .prepare_cached(
+            "SELECT id, key, value IS NULL FROM revisions WHERE id >= ?1 AND id <= ?2 ORDER BY id",
+        )?
+        .query_map(params![id_floor(revision), id_ceiling(revision)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .collect()
+}

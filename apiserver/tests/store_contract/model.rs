@@ -1,0 +1,201 @@
+//! Random histories: engines against snapshots kept the naive way, one whole map per revision.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apiserver::storage::memory::Memory;
+use apiserver::storage::{Change, Expect, Operation, Revision, Store, StoreError};
+use proptest::prelude::*;
+
+use crate::fixture::{draft, open, ready, short_ring, told, written};
+
+const KEYS: [&str; 5] = ["/p/a", "/p/b", "/p/ba", "/q/a", "/r"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// For each: key, whether the expectation is right, 0 check, 1 delete, else put.
+    Transact(Vec<(usize, bool, u8)>),
+    /// Compact to this share (of 8) of the revisions.
+    Compact(u64),
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let operation = (0..KEYS.len(), prop::bool::weighted(0.9), 0_u8..5);
+    let step = prop_oneof![
+        8 => prop::collection::vec(operation, 1..4).prop_map(Step::Transact),
+        1 => (0_u64..9).prop_map(Step::Compact),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..25)
+}
+
+type Snapshot = BTreeMap<String, (Revision, Revision, String)>;
+
+/// The naive store.
+#[derive(Default)]
+struct Naive {
+    snapshots: Vec<Snapshot>,
+    events: Vec<(Revision, String, String)>,
+    floor: Revision,
+}
+
+impl Naive {
+    fn revision(&self) -> Revision {
+        self.snapshots.len() as Revision - 1
+    }
+
+    /// Turns a step's numbers into operations that make sense now.
+    fn operations(&self, picks: &[(usize, bool, u8)]) -> Vec<Operation> {
+        let now = &self.snapshots[self.snapshots.len() - 1];
+        let mut operations: Vec<Operation> = Vec::new();
+        for &(key, right, verb) in picks {
+            let stands = now.get(KEYS[key]).map(|(_, modified, _)| *modified);
+            let expect = match (stands, right) {
+                (Some(revision), true) => Expect::Revision(revision),
+                (None, true) | (Some(_), false) => Expect::Absent,
+                (None, false) => Expect::Revision(self.revision()),
+            };
+            let change = match verb {
+                0 => Change::Check,
+                1 => Change::Delete,
+                _ => Change::Put(draft(&format!("{verb}"))),
+            };
+            if operations.iter().all(|operation| operation.key != KEYS[key]) {
+                operations.push(Operation { key: KEYS[key].to_owned(), expect, change });
+            }
+        }
+        operations
+    }
+
+    /// The revision after the transaction, or nothing if an expectation fails.
+    fn transact(&mut self, operations: &[Operation]) -> Option<Revision> {
+        let mut next = self.snapshots[self.snapshots.len() - 1].clone();
+        let revision = self.revision() + 1;
+        let holds = |operation: &Operation| match (next.get(&operation.key), operation.expect) {
+            (None, Expect::Absent) => true,
+            (Some((_, modified, _)), Expect::Revision(expected)) => *modified == expected,
+            _ => false,
+        };
+        if !operations.iter().all(holds) {
+            return None;
+        }
+        let mut events = Vec::new();
+        for operation in operations {
+            let key = operation.key.clone();
+            let before = next.get(&key).cloned();
+            match &operation.change {
+                Change::Check => {}
+                Change::Delete => {
+                    if next.remove(&key).is_some() {
+                        events.push((revision, "deleted".to_owned(), key));
+                    }
+                }
+                Change::Put(draft) => {
+                    let text = String::from_utf8_lossy(&draft.tail).replace(['"', '}'], "");
+                    let text = text.rsplit(':').next().unwrap_or_default().to_owned();
+                    let created = before.as_ref().map_or(revision, |(created, _, _)| *created);
+                    let verb = if before.is_some() { "changed" } else { "added" };
+                    next.insert(key.clone(), (created, revision, written(&text, revision)));
+                    events.push((revision, verb.to_owned(), key));
+                }
+            }
+        }
+        if events.is_empty() {
+            return Some(revision - 1);
+        }
+        self.snapshots.push(next);
+        self.events.extend(events);
+        Some(revision)
+    }
+}
+
+/// Compares everything an engine shows with the model.
+async fn compare(store: &Arc<dyn Store>, naive: &Naive) {
+    assert_eq!(store.revision(), naive.revision());
+    for at in naive.floor..=naive.revision() {
+        let snapshot = &naive.snapshots[usize::try_from(at).expect("small")];
+        for prefix in ["/p/", "/p/b", "/"] {
+            let page = store.list(prefix, None, 0, Some(at)).await.expect("a page");
+            let shown: Vec<_> = page.entries.iter().map(|e| describe(e)).collect();
+            let expected: Vec<_> = snapshot
+                .iter()
+                .filter(|(key, _)| key.starts_with(prefix))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            assert_eq!(shown, expected, "list {prefix} at {at}");
+            let page = store.list(prefix, Some("/p/a"), 1, Some(at)).await.expect("a page");
+            let after: Vec<_> = expected.iter().filter(|(key, _)| &key[..] > "/p/a").collect();
+            assert_eq!(page.entries.first().map(|e| describe(e)).as_ref(), after.first().copied());
+            assert_eq!(page.remaining, after.len().saturating_sub(1) as u64);
+        }
+        for key in KEYS {
+            let entry = store.get(key, Some(at)).await.expect("a read");
+            assert_eq!(entry.map(|e| describe(&e).1), snapshot.get(key).cloned(), "get {key} at {at}");
+        }
+        for prefix in ["/p/", "/"] {
+            let mut stream = store.watch(prefix, at).await.expect("a watch");
+            let expected: Vec<String> = naive
+                .events
+                .iter()
+                .filter(|(revision, _, key)| *revision > at && key.starts_with(prefix))
+                .map(|(revision, verb, key)| format!("{revision} {verb} {key}"))
+                .collect();
+            assert_eq!(told(ready(&mut stream)), expected, "watch {prefix} after {at}");
+        }
+    }
+    if naive.floor > 0 {
+        let old = store.list("/", None, 0, Some(naive.floor - 1)).await;
+        assert!(matches!(old, Err(StoreError::Compacted { .. })));
+    }
+}
+
+fn describe(entry: &apiserver::storage::Entry) -> (String, (Revision, Revision, String)) {
+    let bytes = String::from_utf8_lossy(&entry.bytes).into_owned();
+    (entry.key.to_string(), (entry.create_revision, entry.mod_revision, bytes))
+}
+
+async fn play(steps: Vec<Step>) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut naive = Naive { snapshots: vec![Snapshot::new()], ..Naive::default() };
+    let memory: Arc<dyn Store> = Memory::open();
+    let mut embedded: Arc<dyn Store> = open(directory.path(), short_ring()).expect("a store");
+    for step in steps {
+        match step {
+            Step::Transact(picks) => {
+                let operations = naive.operations(&picks);
+                let expected = naive.transact(&operations);
+                for store in [&memory, &embedded] {
+                    let outcome = store.transact(operations.clone()).await;
+                    assert_eq!(outcome.ok().map(|committed| committed.revision), expected);
+                }
+            }
+            Step::Compact(share) => {
+                let floor = naive.revision() * share / 8;
+                naive.floor = naive.floor.max(floor);
+                for store in [&memory, &embedded] {
+                    store.compact(floor).await.expect("compacted");
+                }
+            }
+            Step::Reopen => {
+                embedded.close().await;
+                embedded = open(directory.path(), short_ring()).expect("the store again");
+            }
+        }
+    }
+    compare(&memory, &naive).await;
+    compare(&embedded, &naive).await;
+    embedded.close().await;
+    embedded = open(directory.path(), short_ring()).expect("the store again");
+    compare(&embedded, &naive).await;
+    embedded.close().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn engines_agree_with_the_naive_model(steps in steps()) {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(play(steps));
+    }
+}
