@@ -1,0 +1,107 @@
+//! projected volumes: several sources in one directory. Entry points: [`payload`], [`token_requests`].
+
+use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource, VolumeProjection};
+
+use super::payload::{File, Payload, insert, mode};
+use super::{Contents, config_map, downward_api, secret};
+
+/// A token a pod's projected volume needs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenRequest {
+    /// The volume.
+    pub volume: String,
+    /// The path in the volume.
+    pub path: String,
+    /// Empty: the API server's own audience.
+    pub audience: String,
+    /// How long it should be valid.
+    pub expiration_seconds: i64,
+}
+
+/// What the API defaults `expirationSeconds` to.
+const DEFAULT_EXPIRATION_SECONDS: i64 = 3_600;
+
+/// Every token the pod's volumes need.
+pub fn token_requests(pod: &Pod) -> Vec<TokenRequest> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let mut out = Vec::new();
+    for volume in volumes {
+        let sources = volume.projected.iter().flat_map(|source| source.sources.iter().flatten());
+        for token in sources.filter_map(|source| source.service_account_token.as_ref()) {
+            out.push(TokenRequest {
+                volume: volume.name.clone(),
+                path: token.path.clone(),
+                audience: token.audience.clone().unwrap_or_default(),
+                expiration_seconds: token.expiration_seconds.unwrap_or(DEFAULT_EXPIRATION_SECONDS),
+            });
+        }
+    }
+    out
+}
+
+/// The files of the volume; later sources win.
+///
+/// # Errors
+/// When a source that is not optional is missing, or its type is not supported.
+pub fn payload(
+    volume: &str,
+    source: &ProjectedVolumeSource,
+    pod: &Pod,
+    contents: &Contents,
+) -> Result<Payload, String> {
+    let mut out = Payload::new();
+    for part in source.sources.iter().flatten() {
+        out.extend(part_files(volume, part, source.default_mode, pod, contents)?);
+    }
+    Ok(out)
+}
+
+fn part_files(
+    volume: &str,
+    part: &VolumeProjection,
+    default_mode: Option<i32>,
+    pod: &Pod,
+    contents: &Contents,
+) -> Result<Payload, String> {
+    let lookups = &contents.lookups;
+    if let Some(map) = &part.config_map {
+        let optional = map.optional.unwrap_or(false);
+        return config_map::files(&map.name, map.items.as_deref(), default_mode, optional, lookups);
+    }
+    if let Some(source) = &part.secret {
+        let optional = source.optional.unwrap_or(false);
+        return secret::files(&source.name, source.items.as_deref(), default_mode, optional, lookups);
+    }
+    if let Some(source) = &part.downward_api {
+        let items = source.items.as_deref().unwrap_or_default();
+        return downward_api::files(items, default_mode, pod, &lookups.facts);
+    }
+    if let Some(source) = &part.service_account_token {
+        let token = contents.tokens.get(&(volume.to_owned(), source.path.clone()));
+        let token = token.ok_or("the service account token has not been issued yet")?;
+        let mut out = Payload::new();
+        let (mode, owner) = token_mode(pod, mode(None, default_mode));
+        insert(&mut out, &source.path, File { data: token.clone().into_bytes(), mode, owner })?;
+        return Ok(out);
+    }
+    Err("a projected source of this volume is not supported by this node".to_owned())
+}
+
+/// A token is 0600 for root; when every container runs as the same user it becomes that user's; otherwise
+/// others may read it (upstream's rule).
+fn token_mode(pod: &Pod, default: u32) -> (u32, Option<u32>) {
+    let Some(spec) = &pod.spec else { return (default, None) };
+    let context = spec.security_context.as_ref();
+    if context.is_some_and(|context| context.fs_group.is_some()) {
+        return (0o600, None);
+    }
+    let pod_user = context.and_then(|context| context.run_as_user);
+    let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| {
+        container.security_context.as_ref().and_then(|context| context.run_as_user).or(pod_user)
+    });
+    let first = users.next().flatten();
+    match first.and_then(|user| u32::try_from(user).ok()) {
+        Some(user) if users.all(|other| other == first) => (0o600, Some(user)),
+        _ => (default, None),
+    }
+}
