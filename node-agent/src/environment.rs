@@ -118,9 +118,7 @@ pub fn compose(
                 Some(value) => value,
                 None => continue,
             },
-            (None, Some(text)) => {
-                expand(text, |name| result.get(name).or_else(|| links.get(name)).cloned())
-            }
+            (None, Some(text)) => expand(text, |name| result.get(name).or_else(|| links.get(name)).cloned()),
             (None, None) => String::new(),
         };
         result.insert(variable.name.clone(), value);
@@ -429,7 +427,10 @@ spec: {nodeName: n1, containers: [{name: c, resources: {limits: {memory: 64Mi}, 
 
     #[test]
     fn values_and_references() {
-        check("{name: c, env: [{name: A, value: x}, {name: B, value: '$(A)-$(C)'}]}", &[("A", "x"), ("B", "x-$(C)")]);
+        check(
+            "{name: c, env: [{name: A, value: x}, {name: B, value: '$(A)-$(C)'}]}",
+            &[("A", "x"), ("B", "x-$(C)")],
+        );
         check(
             "{name: c, envFrom: [{configMapRef: {name: m}, prefix: p_}, {secretRef: {name: s}}],
               env: [{name: p_K, value: mine}]}",
@@ -472,10 +473,18 @@ spec: {nodeName: n1, containers: [{name: c, resources: {limits: {memory: 64Mi}, 
     fn service_links() {
         let service = |yaml: &str| Arc::new(serde_yaml::from_str::<Service>(yaml).expect("a service"));
         let all = [
-            service("{metadata: {name: kubernetes, namespace: default}, spec: {clusterIP: 10.43.0.1, ports: [{port: 443}]}}"),
-            service("{metadata: {name: my-db, namespace: ns}, spec: {clusterIP: 10.43.0.9, ports: [{name: sql, port: 5432}]}}"),
-            service("{metadata: {name: headless, namespace: ns}, spec: {clusterIP: None, ports: [{port: 1}]}}"),
-            service("{metadata: {name: other, namespace: x}, spec: {clusterIP: 10.43.0.7, ports: [{port: 1}]}}"),
+            service(
+                "{metadata: {name: kubernetes, namespace: default}, spec: {clusterIP: 10.43.0.1, ports: [{port: 443}]}}",
+            ),
+            service(
+                "{metadata: {name: my-db, namespace: ns}, spec: {clusterIP: 10.43.0.9, ports: [{name: sql, port: 5432}]}}",
+            ),
+            service(
+                "{metadata: {name: headless, namespace: ns}, spec: {clusterIP: None, ports: [{port: 1}]}}",
+            ),
+            service(
+                "{metadata: {name: other, namespace: x}, spec: {clusterIP: 10.43.0.7, ports: [{port: 1}]}}",
+            ),
         ];
         let names = |links| {
             linked_services(all.iter().cloned(), "ns", links)

@@ -211,7 +211,8 @@ impl Round<'_> {
                 if !initialized && !seen.is_some_and(|seen| seen.started && seen.exit().is_none()) {
                     return false;
                 }
-            } else if !initialized && seen.and_then(ObservedContainer::exit).is_none_or(|exit| exit.code != 0) {
+            } else if !initialized && seen.and_then(ObservedContainer::exit).is_none_or(|exit| exit.code != 0)
+            {
                 let policy = if restart_policy(self.spec) == "Never" { "Never" } else { "OnFailure" };
                 self.container(init, policy);
                 return false;
@@ -417,12 +418,7 @@ fn stop_containers(pod: &Pod, spec: &PodSpec, observed: &ObservedPod, decision: 
     false
 }
 
-fn stop_container(
-    name: &str,
-    seen: &ObservedContainer,
-    grace: Duration,
-    decision: &mut Decision,
-) -> bool {
+fn stop_container(name: &str, seen: &ObservedContainer, grace: Duration, decision: &mut Decision) -> bool {
     if seen.starting {
         return true;
     }

@@ -11,12 +11,15 @@ fn at(second: i64) -> Timestamp {
 
 /// A pod from the flow-style body of its spec.
 fn pod(spec: &str) -> Pod {
-    serde_yaml::from_str(&format!("{{metadata: {{name: web, namespace: default, uid: u}}, spec: {{{spec}}}}}"))
-        .expect("a pod")
+    serde_yaml::from_str(&format!(
+        "{{metadata: {{name: web, namespace: default, uid: u}}, spec: {{{spec}}}}}"
+    ))
+    .expect("a pod")
 }
 
 const ONE: &str = "containers: [{name: a, image: i}]";
-const INIT: &str = "initContainers: [{name: x, image: i}, {name: y, image: i}], containers: [{name: a, image: i}]";
+const INIT: &str =
+    "initContainers: [{name: x, image: i}, {name: y, image: i}], containers: [{name: a, image: i}]";
 const SIDECAR: &str =
     "initContainers: [{name: s, image: i, restartPolicy: Always}], containers: [{name: a, image: i}]";
 
@@ -36,7 +39,12 @@ fn attempt(number: u32) -> Attempt {
 }
 
 fn running() -> ObservedContainer {
-    ObservedContainer { current: Some(attempt(0)), started: true, ready: true, ..ObservedContainer::default() }
+    ObservedContainer {
+        current: Some(attempt(0)),
+        started: true,
+        ready: true,
+        ..ObservedContainer::default()
+    }
 }
 
 /// Ended with `code` at second `finished` after a back-off of `back_off` seconds.
@@ -102,7 +110,11 @@ fn set_up_comes_first() {
 
 #[test]
 fn containers_start_together() {
-    check("containers: [{name: a, image: i}, {name: b, image: i}]", &observed(&[]), &["start a 0", "start b 0"]);
+    check(
+        "containers: [{name: a, image: i}, {name: b, image: i}]",
+        &observed(&[]),
+        &["start a 0", "start b 0"],
+    );
     check(ONE, &observed(&[("a", ObservedContainer { starting: true, ..Default::default() })]), &[]);
     check(ONE, &observed(&[("a", running())]), &[]);
 }
@@ -187,7 +199,11 @@ fn condemned_containers_are_stopped() {
 #[test]
 fn a_new_image_restarts_whatever_the_policy() {
     let spec = "restartPolicy: Never, containers: [{name: a, image: j}]";
-    check(spec, &observed(&[("a", running())]), &["stop a 30: Container a definition changed, will be restarted"]);
+    check(
+        spec,
+        &observed(&[("a", running())]),
+        &["stop a 30: Container a definition changed, will be restarted"],
+    );
     let stopped = ObservedContainer { restart_wanted: true, ..exited(143, 999, 0) };
     check(spec, &observed(&[("a", stopped)]), &["start a 0"]);
 }
@@ -213,25 +229,30 @@ fn sidecars_start_first_and_stop_last() {
     check(SIDECAR, &observed(&[("s", running())]), &["start a 0"]);
     check(SIDECAR, &observed(&[("s", exited(0, 999, 0)), ("a", running())]), &["start s 10"]);
     let mut going = pod(SIDECAR);
-    going.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1_030)));
+    going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1_030)));
     going.metadata.deletion_grace_period_seconds = Some(7);
     check_pod(&going, &observed(&[("s", running()), ("a", running())]), &["stop a 7: Stopping container a"]);
-    check_pod(&going, &observed(&[("s", running()), ("a", exited(0, 999, 0))]), &["stop s 7: Stopping container s"]);
+    check_pod(
+        &going,
+        &observed(&[("s", running()), ("a", exited(0, 999, 0))]),
+        &["stop s 7: Stopping container s"],
+    );
     let done = format!("restartPolicy: Never, {SIDECAR}");
-    check(&done, &observed(&[("s", running()), ("a", exited(0, 999, 0))]), &["stop s 30: Stopping container s"]);
+    check(
+        &done,
+        &observed(&[("s", running()), ("a", exited(0, 999, 0))]),
+        &["stop s 30: Stopping container s"],
+    );
 }
 
 #[test]
 fn deletion_runs_to_its_end() {
     let mut going = pod(ONE);
-    going.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1_030)));
+    going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1_030)));
     going.metadata.deletion_grace_period_seconds = Some(30);
     check_pod(&going, &ObservedPod::default(), &["teardown"]);
     check_pod(&going, &ObservedPod { setting_up: true, ..ObservedPod::default() }, &[]);
-    let stopping =
-        ObservedContainer { stopping: Some(Duration::from_secs(30)), ..running() };
+    let stopping = ObservedContainer { stopping: Some(Duration::from_secs(30)), ..running() };
     check_pod(&going, &observed(&[("a", stopping.clone())]), &[]);
     let mut forced = going.clone();
     forced.metadata.deletion_grace_period_seconds = Some(1);

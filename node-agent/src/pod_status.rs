@@ -54,8 +54,7 @@ pub fn pod_status(
         container_statuses: Some(main),
         init_container_statuses: (!init.is_empty()).then_some(init),
         host_ip: host_ips.first().cloned(),
-        host_ips: (!host_ips.is_empty())
-            .then(|| host_ips.into_iter().map(|ip| HostIP { ip }).collect()),
+        host_ips: (!host_ips.is_empty()).then(|| host_ips.into_iter().map(|ip| HostIP { ip }).collect()),
         pod_ip: pod_ips.first().cloned(),
         pod_ips: (!pod_ips.is_empty()).then(|| pod_ips.into_iter().map(|ip| PodIP { ip }).collect()),
         qos_class: Some(qos_class(spec).as_str().to_owned()),
@@ -235,7 +234,13 @@ fn phase(spec: &PodSpec, init: &[ContainerStatus], main: &[ContainerStatus], las
     }
     match () {
         () if (pending_init || failed_init) && !any_started => "Pending",
-        () if waiting > 0 => if stopped > 0 { "Running" } else { "Pending" },
+        () if waiting > 0 => {
+            if stopped > 0 {
+                "Running"
+            } else {
+                "Pending"
+            }
+        }
         () if running > 0 => "Running",
         () if stopped > 0 && policy == "Always" => "Running",
         () if stopped > 0 && stopped == succeeded => "Succeeded",
@@ -271,7 +276,11 @@ impl Facts<'_> {
         if self.phase == "Succeeded" {
             return (true, Some("PodCompleted"), None);
         }
-        if self.main.iter().any(|status| is_running(status) || ended(status).or(ended_before(status)).is_some()) {
+        if self
+            .main
+            .iter()
+            .any(|status| is_running(status) || ended(status).or(ended_before(status)).is_some())
+        {
             return (true, None, None);
         }
         let incomplete: Vec<&str> = self
@@ -321,8 +330,9 @@ impl Facts<'_> {
         for gate in self.spec.readiness_gates.iter().flatten() {
             let name = &gate.condition_type;
             match previous.conditions.iter().flatten().find(|condition| condition.type_ == *name) {
-                None => messages
-                    .push(format!("corresponding condition of pod readiness gate \"{name}\" does not exist.")),
+                None => messages.push(format!(
+                    "corresponding condition of pod readiness gate \"{name}\" does not exist."
+                )),
                 Some(found) if found.status != "True" => messages.push(format!(
                     "the status of pod readiness gate \"{name}\" is not \"True\", but {}",
                     found.status

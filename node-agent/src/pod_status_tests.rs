@@ -232,7 +232,10 @@ fn conditions_and_gates() {
     assert_eq!(message(&status, "Initialized"), "containers with incomplete status: [x]");
     let gated = format!("readinessGates: [{{conditionType: g}}], {ONE}");
     let status = status_of(&gated, &observed(&[("a", running(true))]));
-    assert_eq!(message(&status, "Ready"), "corresponding condition of pod readiness gate \"g\" does not exist.");
+    assert_eq!(
+        message(&status, "Ready"),
+        "corresponding condition of pod readiness gate \"g\" does not exist."
+    );
 }
 
 #[test]

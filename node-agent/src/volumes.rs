@@ -181,7 +181,10 @@ pub fn mounts_of(
     let mut mounts = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
         let volume = by_name.get(mount.name.as_str()).ok_or_else(|| {
-            VolumeError::Mount(format!("cannot find volume \"{}\" to mount into container \"{}\"", mount.name, container.name))
+            VolumeError::Mount(format!(
+                "cannot find volume \"{}\" to mount into container \"{}\"",
+                mount.name, container.name
+            ))
         })?;
         let root = locations.volume(uid, volume);
         let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
@@ -224,7 +227,8 @@ fn resolve_sub_path(root: &Path, sub_path: &str, volume: &str) -> Result<PathBuf
     let relative = Path::new(sub_path);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !plain {
-        let text = format!("subPath \"{sub_path}\" of volume \"{volume}\" must be relative and without \"..\"");
+        let text =
+            format!("subPath \"{sub_path}\" of volume \"{volume}\" must be relative and without \"..\"");
         return Err(VolumeError::Mount(text));
     }
     let real_root = root.canonicalize().map_err(VolumeError::io("resolve", root))?;
@@ -396,7 +400,8 @@ mod tests {
                 "MountVolume.SetUp failed for volume \"v\" : secret \"gone\" not found",
             ),
         ] {
-            let error = set_up(&pod(&format!("[{volume}]"), "[]"), &at, &Contents::default()).expect_err("fails");
+            let error =
+                set_up(&pod(&format!("[{volume}]"), "[]"), &at, &Contents::default()).expect_err("fails");
             assert_eq!(error.to_string(), text);
         }
         let optional = pod("[{name: v, configMap: {name: gone, optional: true}}]", "[]");

@@ -63,7 +63,9 @@ pub fn write(dir: &Path, files: &Payload, fs_group: Option<i64>) -> Result<(), V
     let version = format!("..{}", version_of(files, group));
     let link = dir.join("..data");
     let old = fs::read_link(&link).ok();
-    if old.as_deref() == Some(Path::new(&version)) && names_of(files).iter().all(|name| dir.join(name).exists()) {
+    if old.as_deref() == Some(Path::new(&version))
+        && names_of(files).iter().all(|name| dir.join(name).exists())
+    {
         return Ok(());
     }
     let fresh = dir.join(&version);
