@@ -47,7 +47,7 @@ enum Chore {
     /// Install Debian packages this project needs.
     Setup,
     /// Import the facts table of a Kubernetes version.
-    Schema,
+    Schema(schema::Args),
 }
 
 fn main() -> ExitCode {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
             }
         }),
         Chore::Setup => machine::install_packages(),
-        Chore::Schema => schema::import(),
+        Chore::Schema(arguments) => schema::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
