@@ -3,16 +3,19 @@
 //! Reading order: `status` (the one error), `names`, `object`, `kinds` (THE table), `schema` and its
 //! walks, `strategy` (rules a kind adds), the small value languages, patches, codecs.
 
+pub mod defaulting;
 pub mod kinds;
 pub mod names;
 pub mod object;
 pub mod patch;
+pub mod pruning;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;
 pub mod time;
+pub mod validation;
 
 pub use kinds::{Kind, KindTable};
 pub use status::{Cause, Reason, Status};

@@ -174,7 +174,7 @@ pub(crate) struct DefaultRule {
     pub(crate) when: Vec<Condition>,
 }
 
-/// `field=a|b` (has one of these strings), `field` (is set), `!field` (is not set).
+/// `field=a|b` (has one of these strings), `field` (is set), `!field` (is not set), `^field` (alone is set).
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {
     pub(crate) field: Text,
@@ -186,6 +186,8 @@ pub(crate) struct Condition {
 pub(crate) enum Wanted {
     Set,
     Unset,
+    /// Nothing but this field is set.
+    Only,
     OneOf(Vec<Text>),
 }
 

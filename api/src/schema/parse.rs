@@ -203,7 +203,7 @@ fn default_line(facts: &mut Facts, line: &'static str) -> Parsed<()> {
     let mut word = || words.next().ok_or("too few words");
     let (name, field, value) = (word()?, word()?, word()?);
     let id = facts.definition(name).ok_or("no such definition")?;
-    if facts.of(id).field(field).is_none() {
+    if facts.of(id).at(field).is_none() {
         return Err("no such field");
     }
     let when = match words.next() {
@@ -218,10 +218,14 @@ fn default_line(facts: &mut Facts, line: &'static str) -> Parsed<()> {
 }
 
 fn condition(text: &'static str) -> Condition {
-    let (field, wanted) = match (text.split_once('='), text.strip_prefix('!')) {
-        (Some((field, values)), _) => (field, Wanted::OneOf(values.split('|').map(Text::Borrowed).collect())),
-        (None, Some(field)) => (field, Wanted::Unset),
-        (None, None) => (text, Wanted::Set),
+    let (field, wanted) = if let Some((field, values)) = text.split_once('=') {
+        (field, Wanted::OneOf(values.split('|').map(Text::Borrowed).collect()))
+    } else if let Some(field) = text.strip_prefix('!') {
+        (field, Wanted::Unset)
+    } else if let Some(field) = text.strip_prefix('^') {
+        (field, Wanted::Only)
+    } else {
+        (text, Wanted::Set)
     };
     Condition { field: field.into(), wanted }
 }
