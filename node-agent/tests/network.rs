@@ -1,6 +1,8 @@
 //! Pod network and service proxy against the real kernel, in network namespaces of the test's own. Needs root;
 //! does nothing without it.
 
+#![expect(clippy::expect_used, reason = "a test stops at the first surprise")]
+
 #[path = "network/world.rs"]
 mod world;
 
@@ -125,6 +127,239 @@ mod pods {
             network.detach("pod").await.expect("detach");
             assert!(world.node.try_ask(local(81)).is_err());
             teardown(&config).await.expect("teardown");
+        });
+    }
+}
+
+mod services {
+    use std::collections::BTreeMap;
+    use std::io::ErrorKind;
+    use std::net::{IpAddr, SocketAddr};
+    use std::sync::Arc;
+
+    use client::key::Key;
+    use k8s_openapi::api::core::v1::Service;
+    use k8s_openapi::api::discovery::v1::EndpointSlice;
+    use node_agent::network::{NetworkConfig, PodNetwork as _, RoutedNetwork, teardown};
+    use node_agent::proxy::rules::service_elements;
+    use node_agent::proxy::table::ServiceTable;
+
+    use crate::world::{NODE, Namespace, OUTSIDE, Server, UdpClient, UdpServer, World, run};
+
+    const TABLE: &str = "gantry-test-services";
+
+    struct Pod {
+        namespace: Namespace,
+        address: IpAddr,
+        _server: Server,
+        _udp: UdpServer,
+    }
+
+    /// A node with three pods that serve on 8080 (TCP) and 5353 (UDP), and a proxy.
+    struct Cluster {
+        world: Arc<World>,
+        network: RoutedNetwork,
+        config: NetworkConfig,
+        pods: Vec<Pod>,
+        table: ServiceTable,
+        _directory: tempfile::TempDir,
+    }
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().expect("address")
+    }
+
+    impl Cluster {
+        async fn new(world: Arc<World>) -> Self {
+            let directory = tempfile::tempdir().expect("directory");
+            let config = NetworkConfig {
+                node_range: "10.42.7.0/24".parse().expect("range"),
+                cluster_range: "10.42.0.0/16".parse().expect("range"),
+                node_address: Some(NODE),
+                state_directory: directory.path().to_owned(),
+                link_prefix: "gtest".to_owned(),
+                table: "gantry-test-pods".to_owned(),
+                mtu: None,
+            };
+            let network = RoutedNetwork::new(config.clone()).expect("start");
+            let mut pods = Vec::new();
+            for name in ["a", "b", "c"] {
+                let namespace = Namespace::new();
+                let address = network.attach(name, &namespace.path()).await.expect("attach")[0];
+                let _server = Server::start(&namespace, SocketAddr::new(address, 8080), name);
+                let _udp = UdpServer::start(&namespace, SocketAddr::new(address, 5353), name);
+                pods.push(Pod { namespace, address, _server, _udp });
+            }
+            let table = ServiceTable::new(TABLE, config.cluster_range).expect("table");
+            Self { world, network, config, pods, table, _directory: directory }
+        }
+
+        fn elements(
+            &self,
+            spec: &str,
+            pods: &[usize],
+        ) -> Vec<(node_agent::proxy::rules::Place, node_agent::proxy::rules::Target)> {
+            let endpoints: Vec<String> = pods
+                .iter()
+                .map(|pod| format!("{{addresses: [{}], nodeName: here}}", self.pods[*pod].address))
+                .collect();
+            let slice = format!(
+                "metadata: {{name: s}}\naddressType: IPv4\nports: [{{name: http, port: 8080, protocol: TCP}}, \
+                 {{name: dns, port: 5353, protocol: UDP}}]\nendpoints: [{}]",
+                endpoints.join(", ")
+            );
+            let service: Service =
+                serde_yaml::from_str(&format!("metadata: {{name: s}}\nspec: {spec}")).expect("service");
+            let slice: EndpointSlice = serde_yaml::from_str(&slice).expect("slice");
+            service_elements(&service, std::iter::once(&slice), "here")
+        }
+
+        /// Sets a service and applies, flushing what the proxy would.
+        fn set(&mut self, name: &str, spec: &str, pods: &[usize]) {
+            let elements = self.elements(spec, pods);
+            self.table.set(Key::new("default", name), elements);
+            self.apply();
+        }
+
+        fn apply(&mut self) {
+            for flow in self.table.apply().expect("apply") {
+                self.table.flush(&flow).expect("flush");
+            }
+        }
+
+        async fn end(mut self) {
+            self.table.remove().expect("remove");
+            self.table.remove().expect("remove again");
+            drop(self.network);
+            teardown(&self.config).await.expect("teardown");
+            assert!(!self.world.tables().contains("gantry-test"), "tables: {}", self.world.tables());
+        }
+    }
+
+    /// How often each server answered.
+    fn spread(from: &Namespace, to: SocketAddr, times: usize) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for _ in 0..times {
+            *counts.entry(from.ask(to)[..1].to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
+    const WEB: &str = "{clusterIP: 10.43.0.9, ports: [{name: http, port: 80}]}";
+
+    #[test]
+    fn cluster_addresses_spread_and_refuse() {
+        run(|world| async move {
+            let mut cluster = Cluster::new(world).await;
+            let service = at("10.43.0.9:80");
+            cluster.set("web", WEB, &[0, 1, 2]);
+            let client = cluster.pods[0].namespace.clone();
+            assert_eq!(spread(&client, service, 60).len(), 3, "a pod reaches all, itself among them");
+            assert_eq!(spread(&cluster.world.node, service, 60).len(), 3, "so does the host");
+            let seen = cluster.pods[1].namespace.ask(service);
+            assert!(
+                !seen.ends_with(&NODE.to_string()) || seen.starts_with('b'),
+                "no needless masquerade: {seen}"
+            );
+            assert_eq!(spread(&cluster.world.outside, service, 3).values().sum::<usize>(), 3);
+
+            cluster.set("web", WEB, &[1]);
+            assert_eq!(spread(&client, service, 20), BTreeMap::from([("b".to_owned(), 20)]));
+            // A new process: no gap, same table.
+            cluster.table = ServiceTable::new(TABLE, cluster.config.cluster_range).expect("table");
+            assert_eq!(spread(&client, service, 2).len(), 1);
+            cluster.set("web", WEB, &[1, 2]);
+            assert_eq!(spread(&client, service, 40).len(), 2);
+
+            cluster.set("web", WEB, &[]);
+            for from in [&client, &cluster.world.node] {
+                let error = from.try_ask(service).expect_err("nobody serves");
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+                let error = from.try_ask(at("10.43.0.9:81")).expect_err("no such port");
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            }
+            // Two services with one address: the first by name has it until it goes.
+            cluster.set("also", WEB, &[0]);
+            cluster.set("web", WEB, &[1]);
+            assert_eq!(&client.ask(service)[..1], "a");
+            cluster.table.set(Key::new("default", "also"), Vec::new());
+            cluster.apply();
+            assert_eq!(&client.ask(service)[..1], "b");
+            cluster.end().await;
+        });
+    }
+
+    #[test]
+    fn node_ports_and_policies() {
+        run(|world| async move {
+            let mut cluster = Cluster::new(world).await;
+            let spec = |policy: &str| {
+                format!(
+                    "{{clusterIP: 10.43.0.9, type: NodePort, externalTrafficPolicy: {policy}, \
+                     ports: [{{name: http, port: 80, nodePort: 30080}}]}}"
+                )
+            };
+            let port = SocketAddr::new(NODE.into(), 30080);
+            let outside = cluster.world.outside.clone();
+            let node = cluster.world.node.clone();
+            let pod = cluster.pods[0].namespace.clone();
+            cluster.set("web", &spec("Cluster"), &[0, 1, 2]);
+            assert_eq!(spread(&outside, port, 60).len(), 3);
+            assert!(outside.ask(port).ends_with(&NODE.to_string()), "answers come back this way");
+            assert_eq!(spread(&node, port, 60).len(), 3);
+            assert_eq!(spread(&pod, port, 60).len(), 3);
+            cluster.set("web", &spec("Local"), &[1]);
+            assert_eq!(outside.ask(port), format!("b saw {OUTSIDE}"), "the client's address is kept");
+            assert_eq!(&pod.ask(port)[..1], "b");
+            cluster.set("web", &spec("Cluster"), &[]);
+            for from in [&outside, &node, &pod] {
+                let error = from.try_ask(port).expect_err("nobody serves");
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            }
+            cluster.end().await;
+        });
+    }
+
+    #[test]
+    fn clients_keep_their_endpoint() {
+        run(|world| async move {
+            let mut cluster = Cluster::new(world).await;
+            let spec = "{clusterIP: 10.43.0.9, type: NodePort, sessionAffinity: ClientIP, \
+                        ports: [{name: http, port: 80, nodePort: 30080}]}";
+            cluster.set("web", spec, &[0, 1, 2]);
+            let outside = cluster.world.outside.clone();
+            for service in [at("10.43.0.9:80"), SocketAddr::new(NODE.into(), 30080)] {
+                cluster.set("web", spec, &[0, 1, 2]);
+                let first = spread(&outside, service, 20);
+                assert_eq!(first.len(), 1, "{service} {first:?}");
+                let name = first.keys().next().expect("one").clone();
+                let left: Vec<usize> = (0..3).filter(|pod| ["a", "b", "c"][*pod] != name).collect();
+                cluster.set("web", spec, &left);
+                let then = spread(&outside, service, 20);
+                assert_eq!(then.len(), 1, "{service} {then:?}");
+                assert!(!then.contains_key(&name));
+            }
+            cluster.end().await;
+        });
+    }
+
+    #[test]
+    fn stale_datagram_flows_end() {
+        run(|world| async move {
+            let mut cluster = Cluster::new(world).await;
+            let spec = "{clusterIP: 10.43.0.9, ports: [{name: dns, port: 53, protocol: UDP}]}";
+            let client = UdpClient::start(&cluster.pods[2].namespace, at("10.43.0.9:53"));
+            cluster.set("dns", spec, &[0]);
+            assert_eq!(client.ask().expect("answer"), "a");
+            cluster.set("dns", spec, &[1]);
+            assert_eq!(client.ask().expect("answer"), "b");
+            cluster.set("dns", spec, &[]);
+            assert!(client.ask().is_err());
+            cluster.set("dns", spec, &[0]);
+            // The refusal before may still be pending on the socket.
+            let answer = client.ask().or_else(|_| client.ask()).expect("answer");
+            assert_eq!(answer, "a");
+            cluster.end().await;
         });
     }
 }

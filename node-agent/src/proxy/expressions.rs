@@ -11,6 +11,8 @@ const SCRATCH: u8 = 15;
 
 /// `ct status` bit: the connection's destination was rewritten.
 const IPS_DST_NAT: u32 = 1 << 5;
+/// `ct state new`.
+const CT_STATE_NEW: u32 = 1 << 3;
 /// `RTN_LOCAL`: an address of this host.
 const RTN_LOCAL: u32 = 2;
 
@@ -128,6 +130,17 @@ impl Rule {
         self.load_meta(libc::NFT_META_IIF, SCRATCH).compare(false, SCRATCH, &LOOPBACK.to_ne_bytes())
     }
 
+    /// Only packets that begin a connection.
+    pub fn if_new_connection(self) -> Self {
+        let new = CT_STATE_NEW.to_ne_bytes();
+        self.step("ct", |a| {
+            a.u32(1, number(SCRATCH));
+            a.u32(2, libc::NFT_CT_STATE as u32);
+        })
+        .bitwise(SCRATCH, new, [0; 4])
+        .compare(false, SCRATCH, &[0; 4])
+    }
+
     /// Only connections whose destination was rewritten.
     pub fn if_destination_rewritten(self) -> Self {
         let bit = IPS_DST_NAT.to_ne_bytes();
@@ -205,12 +218,13 @@ impl Rule {
         })
     }
 
-    /// Removes an element of a dynamic map.
-    pub fn forget(self, map: &str, key: u8) -> Self {
+    /// Removes an element of a dynamic map; the kernel wants some data register although it does not read it.
+    pub fn forget(self, map: &str, key: u8, data: u8) -> Self {
         self.step("dynset", |a| {
             a.text(1, map);
             a.u32(3, 2); // NFT_DYNSET_OP_DELETE
             a.u32(4, number(key));
+            a.u32(5, number(data));
         })
     }
 
@@ -229,11 +243,24 @@ impl Rule {
         self.step("masq", |_| {})
     }
 
+    /// Only packets of one protocol.
+    pub fn if_protocol(self, protocol: u8) -> Self {
+        self.load_protocol(SCRATCH).compare(true, SCRATCH, &[protocol])
+    }
+
     /// Answers with ICMP port unreachable. Ends the chain.
     pub fn reject(self) -> Self {
         self.step("reject", |a| {
             a.u32(1, libc::NFT_REJECT_ICMP_UNREACH as u32);
             a.u8(2, 3);
+        })
+    }
+
+    /// Answers a TCP segment with a reset. Ends the chain.
+    pub fn reset(self) -> Self {
+        self.step("reject", |a| {
+            a.u32(1, libc::NFT_REJECT_TCP_RST as u32);
+            a.u8(2, 0);
         })
     }
 

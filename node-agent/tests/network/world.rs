@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -121,6 +121,65 @@ impl Drop for Server {
         nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both)
             .expect("shut down");
         self.thread.take().map(|thread| thread.join());
+    }
+}
+
+/// Answers every datagram with its name.
+pub struct UdpServer {
+    socket: UdpSocket,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl UdpServer {
+    /// Starts one in a namespace.
+    pub fn start(namespace: &Namespace, address: SocketAddr, name: &str) -> Self {
+        let socket = namespace.inside(move || UdpSocket::bind(address).expect("bind"));
+        let receiving = socket.try_clone().expect("clone");
+        let name = name.to_owned();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 16];
+            while let Ok((length, client)) = receiving.recv_from(&mut buffer) {
+                if &buffer[..length] == b"stop" {
+                    return;
+                }
+                drop(receiving.send_to(name.as_bytes(), client));
+            }
+        });
+        Self { socket, thread: Some(thread) }
+    }
+}
+
+impl Drop for UdpServer {
+    fn drop(&mut self) {
+        let address = self.socket.local_addr().expect("address");
+        // The test may be failing already; a server that stays then ends with the process.
+        if self.socket.send_to(b"stop", address).is_err() {
+            return;
+        }
+        self.thread.take().map(|thread| thread.join());
+    }
+}
+
+/// One side of a UDP conversation.
+pub struct UdpClient(UdpSocket);
+
+impl UdpClient {
+    /// Starts talking to `server` from a namespace.
+    pub fn start(namespace: &Namespace, server: SocketAddr) -> Self {
+        Self(namespace.inside(move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
+            socket.connect(server).expect("connect");
+            socket.set_read_timeout(Some(Duration::from_secs(1))).expect("timeout");
+            socket
+        }))
+    }
+
+    /// Who answers.
+    pub fn ask(&self) -> std::io::Result<String> {
+        self.0.send(b"who")?;
+        let mut buffer = [0; 64];
+        let length = self.0.recv(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 }
 
