@@ -3,6 +3,7 @@
 //! Reading order: `status` (the one error), `names`, `object`, `kinds` (THE table), `schema` and its
 //! walks, `strategy` (rules a kind adds), the small value languages, patches, codecs.
 
+pub mod codec;
 pub mod defaulting;
 pub mod kinds;
 pub mod names;
@@ -17,5 +18,7 @@ pub mod strategy;
 pub mod time;
 pub mod validation;
 
+pub use codec::{Decoded, decode_object};
 pub use kinds::{Kind, KindTable};
+pub use pruning::FieldValidation;
 pub use status::{Cause, Reason, Status};

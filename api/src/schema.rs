@@ -334,6 +334,12 @@ impl<'a> Schema<'a> {
         matches!(self.ty, Type::Raw(_)) || self.def().is_some_and(|d| d.preserve_unknown)
     }
 
+    /// The message inlined under a protobuf tag.
+    pub(crate) fn inlined(self, tag: u32) -> Option<Schema<'a>> {
+        let inline = self.def()?.inlines.iter().find(|inline| u32::from(inline.tag) == tag)?;
+        Some(self.facts.of(inline.definition))
+    }
+
     pub(crate) fn def(self) -> Option<&'a Definition> {
         match self.ty {
             Type::Object(id) => self.facts.get(id),
@@ -444,3 +450,6 @@ impl<'a> FieldRef<'a> {
         self.field.bits & bit != 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,34 @@ pub fn human(seconds: i64) -> String {
     }
 }
 
+/// Nanoseconds as Go writes a duration: `1m30s`, `1h0m0s`, `1.5s`, `250ms`, `0s`.
+pub fn go_duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let total = nanos.unsigned_abs();
+    // A number of units with up to nine decimals, without trailing zeros.
+    let decimal = |whole: u64, fraction: u64, digits: usize| {
+        let fraction = format!("{fraction:0digits$}");
+        let fraction = fraction.trim_end_matches('0');
+        if fraction.is_empty() { whole.to_string() } else { format!("{whole}.{fraction}") }
+    };
+    let text = match total {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{total}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(total / 1_000, total % 1_000, 3)),
+        1_000_000..1_000_000_000 => format!("{}ms", decimal(total / 1_000_000, total % 1_000_000, 6)),
+        _ => {
+            let (seconds, rest) = (total / 1_000_000_000, total % 1_000_000_000);
+            let last = decimal(seconds % 60, rest, 9);
+            match (seconds / 3600, seconds / 60 % 60) {
+                (0, 0) => format!("{last}s"),
+                (0, minutes) => format!("{minutes}m{last}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{last}s"),
+            }
+        }
+    };
+    format!("{sign}{text}")
+}
+
 /// A Go duration such as `1h30m`, `300ms`, `1.5s`, in nanoseconds; `None` if it is not one.
 pub fn parse_go_duration(text: &str) -> Option<i64> {
     const UNITS: [(&str, f64); 8] = [
@@ -140,6 +168,22 @@ mod tests {
         assert_eq!(micros(at), "2026-01-02T02:04:05.678901Z");
         assert_eq!(micros(parse("2026-01-02T02:04:05Z").unwrap()), "2026-01-02T02:04:05.000000Z");
         assert_eq!(parse("yesterday"), None);
+    }
+
+    #[test]
+    fn go_durations_written() {
+        let cases = [
+            (0, "0s"),
+            (90_000_000_000, "1m30s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (1_500_000_000, "1.5s"),
+            (250_000_000, "250ms"),
+            (-1_500, "-1.5µs"),
+        ];
+        for (nanos, expect) in cases {
+            assert_eq!(go_duration(nanos), expect);
+            assert_eq!(parse_go_duration(expect), Some(nanos));
+        }
     }
 
     #[test]
