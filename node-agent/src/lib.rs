@@ -12,3 +12,4 @@ pub mod volumes;
 pub mod container_runtime;
 pub mod network;
 pub mod proxy;
+pub mod server;
