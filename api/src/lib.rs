@@ -14,6 +14,7 @@ pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod strategies;
 pub mod strategy;
 pub mod time;
 pub mod validation;

@@ -41,6 +41,12 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Reasons to refuse a change made through a subresource (empty: the object itself); calls
+    /// [`Self::validate_update`] unless the kind tells them apart. What the pipeline asks.
+    fn validate_change(&self, object: &Value, old: &Value, _subresource: &str) -> Vec<Cause> {
+        self.validate_update(object, old)
+    }
+
     /// Texts for `Warning` headers.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()

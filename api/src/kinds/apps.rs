@@ -1,5 +1,7 @@
 //! Rows of `apps`.
 
+use crate::strategies::apps::{Deployment, ReplicaSet};
+
 use super::{Kind, Scope, plain};
 
 pub(super) fn rows() -> Vec<Kind> {
@@ -9,12 +11,14 @@ pub(super) fn rows() -> Vec<Kind> {
             .short(&["deploy"])
             .in_all()
             .scale()
-            .status(),
+            .status()
+            .rules(Deployment),
         plain("apps", "v1", "ReplicaSet", "replicasets", Namespaced)
             .short(&["rs"])
             .in_all()
             .scale()
             .status()
-            .fields(&["status.replicas"]),
+            .fields(&["status.replicas"])
+            .rules(ReplicaSet),
     ]
 }

@@ -3,5 +3,8 @@
 use super::{Kind, Scope, plain};
 
 pub(super) fn rows() -> Vec<Kind> {
-    vec![plain("coordination.k8s.io", "v1", "Lease", "leases", Scope::Namespaced)]
+    vec![
+        plain("coordination.k8s.io", "v1", "Lease", "leases", Scope::Namespaced)
+            .rules(crate::strategies::coordination::Lease),
+    ]
 }

@@ -1,5 +1,8 @@
 //! Rows of the core group.
 
+use crate::strategies::core::{ConfigMap, Endpoints, Namespace, Node, Secret, ServiceAccount};
+use crate::strategies::{pod::Pod, service::Service};
+
 use super::{Kind, READ_WRITE, SAME, Scope, plain};
 
 /// Verbs of the connect subresources that stream.
@@ -10,8 +13,8 @@ const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 pub(super) fn rows() -> Vec<Kind> {
     use Scope::{Cluster, Namespaced};
     vec![
-        plain("", "v1", "ConfigMap", "configmaps", Namespaced).short(&["cm"]),
-        plain("", "v1", "Endpoints", "endpoints", Namespaced).short(&["ep"]),
+        plain("", "v1", "ConfigMap", "configmaps", Namespaced).short(&["cm"]).rules(ConfigMap),
+        plain("", "v1", "Endpoints", "endpoints", Namespaced).short(&["ep"]).rules(Endpoints),
         super::events::core_row(),
         plain("", "v1", "Namespace", "namespaces", Cluster)
             .short(&["ns"])
@@ -19,25 +22,27 @@ pub(super) fn rows() -> Vec<Kind> {
             .sub("finalize", SAME, &["update"])
             .status()
             .fields(&["status.phase"])
-            .aliases(&[("name", "metadata.name")]),
+            .aliases(&[("name", "metadata.name")])
+            .rules(Namespace),
         plain("", "v1", "Node", "nodes", Cluster)
             .short(&["no"])
             .sub("proxy", ("", "v1", "NodeProxyOptions"), PROXY)
             .status()
-            .fields(&["spec.unschedulable"]),
+            .fields(&["spec.unschedulable"])
+            .rules(Node),
         pod(),
-        plain("", "v1", "Secret", "secrets", Namespaced).fields(&["type"]),
+        plain("", "v1", "Secret", "secrets", Namespaced).fields(&["type"]).rules(Secret),
         plain("", "v1", "Service", "services", Namespaced)
             .short(&["svc"])
             .in_all()
             .sub("proxy", ("", "v1", "ServiceProxyOptions"), PROXY)
             .status()
-            .fields(&["spec.clusterIP", "spec.type"]),
-        plain("", "v1", "ServiceAccount", "serviceaccounts", Namespaced).short(&["sa"]).sub(
-            "token",
-            ("authentication.k8s.io", "v1", "TokenRequest"),
-            &["create"],
-        ),
+            .fields(&["spec.clusterIP", "spec.type"])
+            .rules(Service),
+        plain("", "v1", "ServiceAccount", "serviceaccounts", Namespaced)
+            .short(&["sa"])
+            .rules(ServiceAccount)
+            .sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
     ]
 }
 
@@ -65,4 +70,5 @@ fn pod() -> Kind {
             "status.podIP",
             "status.nominatedNodeName",
         ])
+        .rules(Pod)
 }

@@ -3,5 +3,8 @@
 use super::{Kind, Scope, plain};
 
 pub(super) fn rows() -> Vec<Kind> {
-    vec![plain("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", Scope::Namespaced)]
+    vec![
+        plain("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", Scope::Namespaced)
+            .rules(crate::strategies::discovery::EndpointSlice),
+    ]
 }

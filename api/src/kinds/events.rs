@@ -48,6 +48,7 @@ pub(super) fn core_row() -> Kind {
         .short(&["ev"])
         .fields(FIELDS)
         .aliases(&[("source", "source.component")])
+        .rules(crate::strategies::core::Event)
 }
 
 pub(super) fn rows() -> Vec<Kind> {
@@ -63,6 +64,7 @@ pub(super) fn rows() -> Vec<Kind> {
             .short(&["ev"])
             .fields(FIELDS)
             .aliases(REGARDING)
+            .rules(crate::strategies::core::Event)
             .stored_as(converted),
     ]
 }

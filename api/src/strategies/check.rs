@@ -1,0 +1,194 @@
+//! The checks many kinds share; each pushes what is wrong at a field path.
+
+use serde_json::Value;
+
+use crate::names;
+use crate::status::Cause;
+
+pub(super) const NEGATIVE: &str = "must be greater than or equal to 0";
+pub(super) const IMMUTABLE: &str = "field is immutable";
+
+/// The string in a field, empty if absent or of another type.
+pub(super) fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object[key].as_str().unwrap_or_default()
+}
+
+/// The list in a field, empty if absent.
+pub(super) fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
+    object[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The entries of a map, none if absent.
+pub(super) fn entries(map: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    map.as_object().into_iter().flatten()
+}
+
+/// Sets a field, if the value is an object at all.
+pub(super) fn set(object: &mut Value, key: &str, value: Value) {
+    if let Value::Object(fields) = object {
+        fields.insert(key.to_owned(), value);
+    }
+}
+
+/// Makes a field what it is in another object, absence included.
+pub(super) fn copy(object: &mut Value, from: &Value, key: &str) {
+    match from.get(key) {
+        Some(value) => set(object, key, value.clone()),
+        None => {
+            crate::object::remove(object, key);
+        }
+    }
+}
+
+/// One cause per rule the value breaks.
+pub(super) fn rules(causes: &mut Vec<Cause>, field: &str, value: &Value, broken: Vec<String>) {
+    causes.extend(broken.iter().map(|rule| Cause::invalid(field, value, rule)));
+}
+
+/// A text that must be there, and have a form.
+pub(super) fn required(causes: &mut Vec<Cause>, field: &str, value: &Value, form: Option<Form>) {
+    match value.as_str().filter(|text| !text.is_empty()) {
+        None => causes.push(Cause::required(field, "")),
+        Some(text) => {
+            if let Some(form) = form {
+                rules(causes, field, value, form(text));
+            }
+        }
+    }
+}
+
+/// A text that, if there, must have a form.
+pub(super) fn optional(causes: &mut Vec<Cause>, field: &str, value: &Value, form: Form) {
+    if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
+        rules(causes, field, value, form(text));
+    }
+}
+
+/// One of the forms of `names`.
+pub(super) type Form = fn(&str) -> Vec<String>;
+
+/// A text that must be one of a few.
+pub(super) fn one_of(causes: &mut Vec<Cause>, field: &str, value: &Value, allowed: &[&str]) {
+    match value.as_str().unwrap_or_default() {
+        "" => causes.push(Cause::required(field, "")),
+        text if allowed.contains(&text) => {}
+        _ => causes.push(Cause::not_supported(field, value, allowed)),
+    }
+}
+
+/// A number that, if there, must not be negative.
+pub(super) fn not_negative(causes: &mut Vec<Cause>, field: &str, value: &Value) {
+    if value.as_i64().is_some_and(|number| number < 0) {
+        causes.push(Cause::invalid(field, value, NEGATIVE));
+    }
+}
+
+/// A number that, if there, must lie between two others.
+pub(super) fn between(causes: &mut Vec<Cause>, field: &str, value: &Value, low: i64, high: i64) {
+    if value.as_i64().is_some_and(|number| !(low..=high).contains(&number)) {
+        causes.push(Cause::invalid(field, value, &format!("must be between {low} and {high}, inclusive")));
+    }
+}
+
+/// A user or group number.
+pub(super) fn id(causes: &mut Vec<Cause>, field: &str, value: &Value) {
+    between(causes, field, value, 0, 0xffff_ffff);
+}
+
+/// A port number; absent is 0.
+pub(super) fn port(causes: &mut Vec<Cause>, field: &str, value: &Value) {
+    let shown = Value::from(value.as_i64().unwrap_or_default());
+    between(causes, field, &shown, 1, 65_535);
+}
+
+/// A port number, or the name of one.
+pub(super) fn port_or_name(causes: &mut Vec<Cause>, field: &str, value: &Value) {
+    match value.as_str() {
+        Some(name) => rules(causes, field, value, names::port_name(name)),
+        None => port(causes, field, value),
+    }
+}
+
+/// An IP address.
+pub(super) fn ip(causes: &mut Vec<Cause>, field: &str, value: &Value) {
+    let valid = value.as_str().is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok());
+    if !valid {
+        let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+        causes.push(Cause::invalid(field, value, detail));
+    }
+}
+
+/// A field that an update must leave alone.
+pub(super) fn immutable(causes: &mut Vec<Cause>, field: &str, new: &Value, old: &Value) {
+    if new != old {
+        causes.push(Cause::invalid(field, new, IMMUTABLE));
+    }
+}
+
+/// A map of labels, or of the labels a selector wants.
+pub(super) fn labels(causes: &mut Vec<Cause>, field: &str, map: &Value) {
+    for (key, value) in entries(map) {
+        rules(causes, field, &key.as_str().into(), names::qualified_name(key));
+        rules(causes, field, value, names::label_value(value.as_str().unwrap_or_default()));
+    }
+}
+
+/// Annotations outside an object's own metadata.
+pub(super) fn annotations(causes: &mut Vec<Cause>, field: &str, map: &Value) {
+    for (key, _) in entries(map) {
+        rules(causes, field, &key.as_str().into(), names::qualified_name(&key.to_lowercase()));
+    }
+}
+
+/// A `LabelSelector` object.
+pub(super) fn label_selector(causes: &mut Vec<Cause>, field: &str, selector: &Value) {
+    labels(causes, &format!("{field}.matchLabels"), &selector["matchLabels"]);
+    for (at, expression) in list(selector, "matchExpressions").iter().enumerate() {
+        let path = format!("{field}.matchExpressions[{at}]");
+        let values = list(expression, "values");
+        match text(expression, "operator") {
+            "In" | "NotIn" if values.is_empty() => {
+                let detail = "must be specified when `operator` is 'In' or 'NotIn'";
+                causes.push(Cause::required(format!("{path}.values"), detail));
+            }
+            "In" | "NotIn" => {}
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                causes.push(Cause::forbidden(format!("{path}.values"), detail));
+            }
+            "Exists" | "DoesNotExist" => {}
+            _ => {
+                let operator = format!("{path}.operator");
+                causes.push(Cause::invalid(
+                    operator,
+                    &expression["operator"],
+                    "not a valid selector operator",
+                ));
+            }
+        }
+        let key = &expression["key"];
+        rules(causes, &format!("{path}.key"), key, names::qualified_name(key.as_str().unwrap_or_default()));
+        for (at, value) in values.iter().enumerate() {
+            let form = names::label_value(value.as_str().unwrap_or_default());
+            rules(causes, &format!("{path}.values[{at}]"), value, form);
+        }
+    }
+}
+
+/// A count or a percentage.
+pub(super) fn count_or_percent(causes: &mut Vec<Cause>, field: &str, value: &Value) {
+    match value.as_str() {
+        Some(text) if !is_percent(text) => {
+            let detail = "a valid percent string must be a numeric string followed by an ending '%' \
+                (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+            causes.push(Cause::invalid(field, value, detail));
+        }
+        Some(_) => {}
+        None => not_negative(causes, field, value),
+    }
+}
+
+fn is_percent(text: &str) -> bool {
+    let digits = text.strip_suffix('%').unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}

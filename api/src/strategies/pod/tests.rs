@@ -1,0 +1,182 @@
+//! Tables for pods.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::patch::merge;
+
+/// A valid specification, as it stands after the facts table's defaults.
+pub(in crate::strategies) fn spec() -> Value {
+    json!({"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "terminationGracePeriodSeconds": 30,
+        "volumes": [{"name": "data", "emptyDir": {}}],
+        "containers": [container(json!({}))]})
+}
+
+fn container(changes: Value) -> Value {
+    let base = json!({"name": "web", "image": "web:1", "imagePullPolicy": "IfNotPresent",
+        "terminationMessagePolicy": "File", "volumeMounts": [{"name": "data", "mountPath": "/data"}]});
+    merge::apply(&base, &changes).unwrap()
+}
+
+fn check(changes: Value, expect: &[&str]) {
+    let spec = merge::apply(&spec(), &changes).unwrap();
+    let texts: Vec<_> = Pod.validate(&json!({"spec": spec})).iter().map(Cause::to_string).collect();
+    assert_eq!(texts, expect, "{changes}");
+}
+
+fn check_container(changes: Value, expect: &[&str]) {
+    check(json!({"containers": [container(changes)]}), expect);
+}
+
+#[test]
+fn specifications() {
+    check(json!({}), &[]);
+    check(json!({"containers": []}), &["spec.containers: Required value"]);
+    check(
+        json!({"restartPolicy": "Sometimes"}),
+        &[
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+        ],
+    );
+    check(
+        json!({"volumes": [{"name": "data", "emptyDir": {}, "hostPath": {"path": "/x"}}, {"name": "data", "emptyDir": {}}]}),
+        &[
+            "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
+            "spec.volumes[1].name: Duplicate value: \"data\"",
+        ],
+    );
+    check(
+        json!({"volumes": [{"name": "data", "configMap": {"items": [{"key": "k", "path": "../x"}]}}]}),
+        &[
+            "spec.volumes[0].configMap.name: Required value",
+            "spec.volumes[0].configMap.items[0].path: Invalid value: \"../x\": must not contain '..'",
+        ],
+    );
+    check(
+        json!({"activeDeadlineSeconds": 0, "terminationGracePeriodSeconds": -1}),
+        &[
+            "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
+            "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
+        ],
+    );
+    check(
+        json!({"containers": [container(json!({})), container(json!({}))]}),
+        &["spec.containers[1].name: Duplicate value: \"web\""],
+    );
+    check(
+        json!({"tolerations": [{"operator": "Equal"}]}),
+        &[
+            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, \
+           which means \"match all values and all keys\"",
+        ],
+    );
+}
+
+#[test]
+fn containers() {
+    check_container(json!({"image": ""}), &["spec.containers[0].image: Required value"]);
+    check_container(
+        json!({"name": "Web"}),
+        &[
+            "spec.containers[0].name: Invalid value: \"Web\": a lowercase RFC 1123 label must consist of lower case \
+           alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  \
+           or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        ],
+    );
+    check_container(
+        json!({"volumeMounts": [{"name": "nope", "mountPath": "/a"}]}),
+        &["spec.containers[0].volumeMounts[0].name: Not found: \"nope\""],
+    );
+    check_container(
+        json!({"ports": [{"containerPort": 70000, "protocol": "TCP"}, {"protocol": "X"}]}),
+        &[
+            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+            "spec.containers[0].ports[1].containerPort: Required value",
+            "spec.containers[0].ports[1].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+        ],
+    );
+    check_container(
+        json!({"resources": {"requests": {"cpu": "2", "memory": "-1"}, "limits": {"cpu": "1"}}}),
+        &[
+            "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+            "spec.containers[0].resources.requests[memory]: Invalid value: \"-1\": must be greater than or equal to 0",
+        ],
+    );
+    check_container(
+        json!({"env": [{"name": ""}, {"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "p"}}}]}),
+        &[
+            "spec.containers[0].env[0].name: Required value",
+            "spec.containers[0].env[1].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty",
+        ],
+    );
+}
+
+#[test]
+fn probes_do_one_thing() {
+    check_container(
+        json!({"livenessProbe": {"periodSeconds": 1}}),
+        &["spec.containers[0].livenessProbe: Required value: must specify a handler type"],
+    );
+    check_container(
+        json!({"readinessProbe": {"exec": {"command": ["x"]}, "tcpSocket": {"port": 1}}}),
+        &["spec.containers[0].readinessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"],
+    );
+    check_container(
+        json!({"livenessProbe": {"httpGet": {"path": "/", "scheme": "HTTP", "port": "a--b"}, "successThreshold": 2}}),
+        &[
+            "spec.containers[0].livenessProbe.httpGet.port: Invalid value: \"a--b\": must not contain consecutive hyphens",
+            "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
+        ],
+    );
+}
+
+#[test]
+fn updates() {
+    let old = json!({"spec": spec(), "status": {"qosClass": "BestEffort"}});
+    let changed = |changes: Value| merge::apply(&old, &changes).unwrap();
+    let mut image = old.clone();
+    image["spec"]["containers"][0]["image"] = "web:2".into();
+    image["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    image["spec"]["activeDeadlineSeconds"] = 5.into();
+    assert_eq!(Pod.validate_update(&image, &old), []);
+    let host = changed(json!({"spec": {"hostname": "x"}}));
+    let text = Pod.validate_update(&host, &old)[0].to_string();
+    assert!(text.starts_with(
+        "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+    ));
+    assert!(text.contains("hostname: null -> \"x\""), "{text}");
+    let more =
+        changed(json!({"spec": {"containers": [container(json!({})), container(json!({"name": "b"}))]}}));
+    assert_eq!(
+        Pod.validate_update(&more, &old)[0].to_string(),
+        "spec.containers: Forbidden: pod updates may not add or remove containers"
+    );
+    assert_eq!(Pod.validate_change(&changed(json!({"spec": {"nodeName": "n"}})), &old, "binding"), []);
+    let class = changed(json!({"status": {"qosClass": "Burstable"}}));
+    assert_eq!(Pod.validate_change(&class, &old, "status").len(), 1);
+}
+
+#[test]
+fn creation_and_deletion() {
+    let context = Context { now: String::new(), subresource: String::new() };
+    let mut pod = json!({"spec": spec(), "status": {"phase": "Running"}});
+    Pod.prepare_for_create(&mut pod, &context);
+    assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+    assert_eq!(Pod.default_grace_period_seconds(&pod), Some(30));
+    assert!(Pod.deletes_at_once(&pod));
+    pod["spec"]["nodeName"] = "n".into();
+    assert!(!Pod.deletes_at_once(&pod));
+    pod["status"]["phase"] = "Failed".into();
+    assert!(Pod.deletes_at_once(&pod));
+}
+
+#[test]
+fn classes() {
+    let class = |resources: Value| qos_class(&json!({"spec": {"containers": [{"resources": resources}]}}));
+    assert_eq!(class(json!({})), "BestEffort");
+    assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+    let both = json!({"cpu": "1", "memory": "1Gi"});
+    assert_eq!(class(json!({"requests": both, "limits": both})), "Guaranteed");
+    assert_eq!(class(json!({"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": both})), "Burstable");
+    assert_eq!(class(json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}})), "Burstable");
+}

@@ -1,0 +1,189 @@
+//! What may change in a pod that exists.
+
+use serde_json::{Value, json};
+
+use super::super::check::{self, list, text};
+use super::qos_class;
+use crate::status::Cause;
+
+const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
+    `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+    tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// An update of the pod itself.
+pub(super) fn validate(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let (new, old) = (&new["spec"], &old["spec"]);
+    for field in ["containers", "initContainers"] {
+        if list(new, field).len() != list(old, field).len() {
+            let detail = "pod updates may not add or remove containers";
+            causes.push(Cause::forbidden(format!("spec.{field}"), detail));
+            return causes;
+        }
+        for (at, container) in list(new, field).iter().enumerate() {
+            let image = text(container, "image");
+            if image.trim() != image {
+                let detail = "must not have leading or trailing whitespace";
+                causes.push(Cause::invalid(format!("spec.{field}[{at}].image"), &json!(image), detail));
+            }
+        }
+    }
+    if !deadline(&mut causes, &new["activeDeadlineSeconds"], &old["activeDeadlineSeconds"]) {
+        return causes;
+    }
+    tolerations(&mut causes, new, old);
+    for (at, gate) in list(new, "schedulingGates").iter().enumerate() {
+        if !list(old, "schedulingGates").iter().any(|known| known["name"] == gate["name"]) {
+            let name = text(gate, "name");
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            causes.push(Cause::forbidden(format!("spec.schedulingGates[{at}].name"), &detail));
+        }
+    }
+    let munged = munged(new, old);
+    if munged != *old {
+        let detail = format!("{CHANGEABLE}\n{}", differences(&munged, old));
+        causes.push(Cause::forbidden("spec", &detail));
+    }
+    causes
+}
+
+/// False if nothing else is worth reporting.
+fn deadline(causes: &mut Vec<Cause>, new: &Value, old: &Value) -> bool {
+    let field = "spec.activeDeadlineSeconds";
+    match (new.as_i64(), old.as_i64()) {
+        (Some(new_value), _) if !(0..=i64::from(i32::MAX)).contains(&new_value) => {
+            check::between(causes, field, new, 0, i64::from(i32::MAX));
+            false
+        }
+        (Some(new_value), Some(old_value)) if old_value < new_value => {
+            causes.push(Cause::invalid(field, new, "must be less than or equal to previous value"));
+            false
+        }
+        (None, Some(_)) => {
+            let detail = "must not update from a positive integer to nil value";
+            causes.push(Cause::invalid(field, &Value::Null, detail));
+            true
+        }
+        _ => true,
+    }
+}
+
+fn tolerations(causes: &mut Vec<Cause>, new: &Value, old: &Value) {
+    let but_seconds = |toleration: &Value| {
+        let mut rest = toleration.clone();
+        crate::object::remove(&mut rest, "tolerationSeconds");
+        rest
+    };
+    let kept: Vec<Value> = list(new, "tolerations").iter().map(but_seconds).collect();
+    if !list(old, "tolerations").iter().all(|toleration| kept.contains(&but_seconds(toleration))) {
+        let detail = "existing toleration can not be modified except its tolerationSeconds";
+        causes.push(Cause::forbidden("spec.tolerations", detail));
+    }
+}
+
+/// The new specification with everything that may change put back.
+fn munged(new: &Value, old: &Value) -> Value {
+    let mut spec = new.clone();
+    for field in ["containers", "initContainers"] {
+        for (at, container) in
+            spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+        {
+            check::copy(container, &list(old, field)[at], "image");
+        }
+    }
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        check::copy(&mut spec, old, field);
+    }
+    let grace = "terminationGracePeriodSeconds";
+    if old[grace].as_i64().is_some_and(|seconds| seconds < 0) && spec[grace] == 1 {
+        check::copy(&mut spec, old, grace);
+    }
+    if !list(old, "schedulingGates").is_empty() {
+        let kept =
+            check::entries(&old["nodeSelector"]).all(|(key, value)| new["nodeSelector"][key] == *value);
+        if kept {
+            check::copy(&mut spec, old, "nodeSelector");
+        }
+    }
+    spec
+}
+
+/// Names the fields that differ, one a line.
+fn differences(new: &Value, old: &Value) -> String {
+    let keys: std::collections::BTreeSet<&String> =
+        check::entries(new).chain(check::entries(old)).map(|(key, _)| key).collect();
+    keys.into_iter()
+        .filter(|key| new.get(key) != old.get(key))
+        .map(|key| format!("  {key}: {} -> {}\n", old[key.as_str()], new[key.as_str()]))
+        .collect()
+}
+
+/// A write through `ephemeralcontainers`: they are only added.
+pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let field = "spec.ephemeralContainers";
+    for container in list(&old["spec"], "ephemeralContainers") {
+        let name = text(container, "name");
+        match list(&new["spec"], "ephemeralContainers").iter().find(|c| c["name"] == container["name"]) {
+            None => {
+                let detail = format!("existing ephemeral containers {name:?} may not be removed\n");
+                causes.push(Cause::forbidden(field, &detail));
+            }
+            Some(same) if same != container => {
+                let detail = format!("existing ephemeral containers {name:?} may not be changed\n");
+                causes.push(Cause::forbidden(field, &detail));
+            }
+            Some(_) => {}
+        }
+    }
+    causes
+}
+
+/// A write through `resize`: amounts may change, the class may not.
+pub(super) fn validate_resize(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if qos_class(new) != qos_class(old) {
+        let detail = "Pod QOS Class may not change as a result of resizing";
+        causes.push(Cause::invalid("spec", &json!(qos_class(new)), detail));
+    }
+    let mut rest = new["spec"].clone();
+    for (at, container) in
+        rest.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+    {
+        let before = list(&old["spec"], "containers").get(at);
+        for field in ["resources", "resizePolicy"] {
+            check::copy(container, before.unwrap_or(&Value::Null), field);
+        }
+    }
+    if rest != old["spec"] {
+        causes.push(Cause::forbidden("spec", "only cpu and memory resources are mutable"));
+    }
+    causes
+}
+
+/// A write of the status: what has ended for good stays ended.
+pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let (now, before) = (&new["status"], &old["status"]);
+    if before["qosClass"].is_string() {
+        check::immutable(&mut causes, "status.qosClass", &now["qosClass"], &before["qosClass"]);
+    }
+    let policy = text(&old["spec"], "restartPolicy");
+    if policy == "Always" {
+        return causes;
+    }
+    for (at, status) in list(before, "containerStatuses").iter().enumerate() {
+        let ended = &status["state"]["terminated"];
+        if ended.is_null() || (policy == "OnFailure" && ended["exitCode"] != 0) {
+            continue;
+        }
+        let revived = list(now, "containerStatuses")
+            .iter()
+            .any(|new| new["name"] == status["name"] && new["state"]["terminated"].is_null());
+        if revived {
+            let field = format!("status.containerStatuses[{at}].state");
+            causes.push(Cause::forbidden(field, "may not be transitioned to non-terminated state"));
+        }
+    }
+    causes
+}
