@@ -1,0 +1,275 @@
+//! ReplicaSets: as many pods as wanted, no more and no less.
+//!
+//! Entry point: [`reconcile`]. Never deletes below the wanted number: only active pods count, and only
+//! the surplus goes, least useful first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use client::controller::{Controller, Wake, before_and_after};
+use client::execute::{Act, Failure};
+use client::informer::{Informer, Informers};
+use client::key::Key;
+use client::plan::{Action, EventDraft, EventType, Plan, Propagation, Report, Target, object_reference};
+use client::request;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use crate::owners::{
+    Claimant, controller_key, controller_of, controller_reference, selector, selects, to_json,
+};
+use crate::pods;
+
+/// At most this many pods are created or deleted in one go.
+const BURST: usize = 500;
+
+/// A ReplicaSet and what it may count on.
+pub struct Observed {
+    /// The set.
+    pub set: Arc<ReplicaSet>,
+    /// Pods of the namespace that it owns or could adopt.
+    pub pods: Vec<Arc<Pod>>,
+    /// Pods of it and its siblings (sets of the same deployment) by node.
+    pub crowd: BTreeMap<String, usize>,
+    /// Why the last plan failed.
+    pub last: Option<Failure>,
+}
+
+/// Adopts, releases, creates, deletes, and reports.
+pub fn reconcile(observed: &Observed, now: Timestamp) -> Plan {
+    let set = &*observed.set;
+    let resource = request::resource::<ReplicaSet>();
+    let Some((spec, selector)) = set.spec.as_ref().and_then(|s| Some((s, selector(Some(&s.selector))?)))
+    else {
+        return Plan::nothing();
+    };
+    let claimant = Claimant { resource: &resource, meta: &set.metadata, selector: &selector };
+    let candidates: Vec<_> = observed.pods.iter().filter(|pod| !pods::is_terminal(pod)).cloned().collect();
+    let (claimed, actions) = claimant.claim(&request::resource::<Pod>(), &candidates);
+    let (active, terminating): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|pod| pods::is_active(pod));
+
+    let mut plan = Plan { actions, ..Plan::default() };
+    let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
+    let status = new_status(observed, &active, terminating.len(), wanted, now);
+    if set.status.as_ref() != Some(&status) {
+        plan.actions.push(status_patch(set, &status));
+    }
+    if set.metadata.deletion_timestamp.is_none() {
+        manage(&mut plan, observed, &active, wanted, now);
+    }
+    let min_ready = spec.min_ready_seconds.unwrap_or(0);
+    let waiting = active.iter().filter_map(|pod| pods::available_in(pod, min_ready, now));
+    if let Some(next) = waiting.filter(|left| !left.is_zero()).min() {
+        plan.requeue_within(next);
+    }
+    plan
+}
+
+fn manage(plan: &mut Plan, observed: &Observed, active: &[Arc<Pod>], wanted: usize, now: Timestamp) {
+    let set = &*observed.set;
+    if active.len() < wanted {
+        let pod = new_pod(set);
+        for _ in 0..(wanted - active.len()).min(BURST) {
+            let create = Action::Create {
+                resource: request::resource::<Pod>(),
+                namespace: set.metadata.namespace.clone(),
+                object: pod.clone(),
+            };
+            let success = event(set, EventType::Normal, "SuccessfulCreate", "Created pod: {name}");
+            let failure = event(set, EventType::Warning, "FailedCreate", "Error creating: {error}");
+            plan.act_and_report(create, Report { success: Some(success), failure: Some(failure) });
+        }
+    }
+    let surplus = active.len().saturating_sub(wanted).min(BURST);
+    if surplus == 0 {
+        return;
+    }
+    let crowd = |node: &str| observed.crowd.get(node).copied().unwrap_or(0);
+    let mut ranked: Vec<&Arc<Pod>> = active.iter().collect();
+    ranked.sort_by(|a, b| pods::deletion_order(a, b, &crowd, now));
+    for pod in ranked.into_iter().take(surplus) {
+        let delete = Action::Delete {
+            target: Target::same_object(&request::resource::<Pod>(), &pod.metadata),
+            propagation: Propagation::Background,
+            grace_period_seconds: None,
+        };
+        let success = event(set, EventType::Normal, "SuccessfulDelete", "Deleted pod: {name}");
+        let failure = event(set, EventType::Warning, "FailedDelete", "Error deleting: {error}");
+        plan.act_and_report(delete, Report { success: Some(success), failure: Some(failure) });
+    }
+}
+
+fn event(set: &ReplicaSet, event_type: EventType, reason: &'static str, message: &str) -> EventDraft {
+    let regarding = object_reference(&request::resource::<ReplicaSet>(), &set.metadata);
+    EventDraft { regarding, event_type, reason, message: message.to_owned() }
+}
+
+fn new_pod(set: &ReplicaSet) -> Value {
+    let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
+    let meta = template.metadata.unwrap_or_default();
+    let owner = controller_reference(&request::resource::<ReplicaSet>(), &set.metadata);
+    let mut metadata = json!({
+        "generateName": format!("{}-", set.metadata.name.as_deref().unwrap_or_default()),
+        "namespace": set.metadata.namespace,
+        "ownerReferences": [owner],
+    });
+    let copied = [
+        ("labels", to_json(&meta.labels)),
+        ("annotations", to_json(&meta.annotations)),
+        ("finalizers", to_json(&meta.finalizers)),
+    ];
+    for (field, value) in copied.into_iter().filter(|(_, value)| !value.is_null()) {
+        metadata[field] = value;
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template.spec})
+}
+
+fn count(pods: &[Arc<Pod>], rule: impl Fn(&Pod) -> bool) -> i32 {
+    i32::try_from(pods.iter().filter(|pod| rule(pod)).count()).unwrap_or(i32::MAX)
+}
+
+fn new_status(
+    observed: &Observed,
+    active: &[Arc<Pod>],
+    terminating: usize,
+    wanted: usize,
+    now: Timestamp,
+) -> ReplicaSetStatus {
+    let set = &*observed.set;
+    let spec = set.spec.clone().unwrap_or_default();
+    let template_labels = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default();
+    let min_ready = spec.min_ready_seconds.unwrap_or(0);
+    let some = |count: i32| (count != 0).then_some(count);
+    let labelled = |pod: &Pod| {
+        let labels = pod.metadata.labels.as_ref();
+        template_labels.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+    };
+    ReplicaSetStatus {
+        replicas: count(active, |_| true),
+        fully_labeled_replicas: some(count(active, labelled)),
+        ready_replicas: some(count(active, pods::is_ready)),
+        available_replicas: some(count(active, |pod| pods::is_available(pod, min_ready, now))),
+        terminating_replicas: i32::try_from(terminating).ok(),
+        observed_generation: set.metadata.generation,
+        conditions: new_conditions(observed, active.len(), wanted, now),
+    }
+}
+
+/// `ReplicaFailure` stands as long as creating or deleting pods is refused.
+fn new_conditions(
+    observed: &Observed,
+    active: usize,
+    wanted: usize,
+    now: Timestamp,
+) -> Option<Vec<ReplicaSetCondition>> {
+    let current =
+        observed.set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let (known, mut kept): (Vec<_>, Vec<_>) = current.into_iter().partition(|c| c.type_ == "ReplicaFailure");
+    let refused = observed.last.as_ref().filter(|last| last.plural == "pods");
+    let reason = match refused {
+        Some(last) if last.act == Act::Create && active < wanted => Some("FailedCreate"),
+        Some(last) if last.act == Act::Delete && active > wanted => Some("FailedDelete"),
+        _ => None,
+    };
+    if let (Some(reason), Some(last)) = (reason, refused) {
+        kept.push(known.into_iter().next().unwrap_or_else(|| ReplicaSetCondition {
+            type_: "ReplicaFailure".to_owned(),
+            status: "True".to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(last.message.clone()),
+            last_transition_time: Some(Time(now)),
+        }));
+    }
+    (!kept.is_empty()).then_some(kept)
+}
+
+fn status_patch(set: &ReplicaSet, status: &ReplicaSetStatus) -> Action {
+    let patch = json!({"status": {
+        "replicas": status.replicas,
+        "fullyLabeledReplicas": status.fully_labeled_replicas,
+        "readyReplicas": status.ready_replicas,
+        "availableReplicas": status.available_replicas,
+        "terminatingReplicas": status.terminating_replicas,
+        "observedGeneration": status.observed_generation,
+        "conditions": status.conditions,
+    }});
+    let target = Target::same_version(&request::resource::<ReplicaSet>(), &set.metadata);
+    Action::Patch { target, subresource: Some("status"), patch }
+}
+
+/// Watches ReplicaSets and pods.
+pub struct ReplicaSets {
+    sets: Informer<ReplicaSet>,
+    pods: Informer<Pod>,
+}
+
+impl ReplicaSets {
+    /// Uses the process's shared views.
+    pub fn new(informers: &Informers) -> Self {
+        Self { sets: informers.of(), pods: informers.of() }
+    }
+
+    fn crowd(&self, set: &ReplicaSet) -> BTreeMap<String, usize> {
+        let siblings = match controller_of(&set.metadata) {
+            Some(owner) => self.sets.owned_by(&owner.uid),
+            None => Vec::new(),
+        };
+        let own = set.metadata.uid.iter().cloned();
+        let uids: std::collections::BTreeSet<String> =
+            siblings.iter().filter_map(|sibling| sibling.metadata.uid.clone()).chain(own).collect();
+        let mut crowd = BTreeMap::new();
+        for pod in uids.iter().flat_map(|uid| self.pods.owned_by(uid)).filter(|pod| pods::is_active(pod)) {
+            if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+                *crowd.entry(node).or_default() += 1;
+            }
+        }
+        crowd
+    }
+}
+
+#[async_trait]
+impl Controller for ReplicaSets {
+    type Observed = Observed;
+
+    fn name(&self) -> &'static str {
+        "replicaset-controller"
+    }
+
+    fn watch(&self, wake: &mut Wake) {
+        wake.on_each(&self.sets);
+        let (resource, sets) = (request::resource::<ReplicaSet>(), self.sets.clone());
+        wake.on(&self.pods, move |change| {
+            before_and_after(change, |pod: &Pod| match controller_of(&pod.metadata) {
+                Some(_) => controller_key(&pod.metadata, &resource).into_iter().collect(),
+                None => matching(&sets, pod),
+            })
+        });
+    }
+
+    async fn observe(&self, key: &Key, last: Option<&Failure>) -> Result<Option<Observed>, Failure> {
+        let Some(set) = self.sets.get(key) else { return Ok(None) };
+        let mut pods = self.pods.owned_by(set.metadata.uid.as_deref().unwrap_or_default());
+        let in_namespace = self.pods.in_namespace(&key.namespace);
+        pods.extend(in_namespace.into_iter().filter(|pod| controller_of(&pod.metadata).is_none()));
+        let crowd = self.crowd(&set);
+        Ok(Some(Observed { set, pods, crowd, last: last.cloned() }))
+    }
+
+    fn reconcile(&self, observed: &Observed, now: Timestamp) -> Plan {
+        reconcile(observed, now)
+    }
+}
+
+/// Sets that might adopt this orphan.
+fn matching(sets: &Informer<ReplicaSet>, pod: &Pod) -> Vec<Key> {
+    let in_namespace = sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
+    let adopts = |set: &Arc<ReplicaSet>| {
+        let spec = set.spec.as_ref().map(|spec| &spec.selector);
+        selector(spec).is_some_and(|selector| !selector.selects_all() && selects(&selector, &pod.metadata))
+    };
+    in_namespace.into_iter().filter(adopts).map(|set| Key::of(&set.metadata)).collect()
+}
