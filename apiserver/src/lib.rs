@@ -1,3 +1,199 @@
 //! The API server: request chain, verbs, the registry pipeline, storage engines.
+//!
+//! Entry point: [`run`]. Reading order: `chain` (the filters), `request`, `authn`, `authz`, `handlers`
+//! (one file per verb), `registry` (the pipeline of every write), `deletion`, `subresources`, `storage`.
+//! Only this crate touches storage.
+
+mod admission;
+mod allocators;
+mod authn;
+mod authz;
+mod bootstrap;
+mod call;
+mod chain;
+mod deletion;
+mod encode;
+mod glue;
+mod handlers;
+mod health;
+mod metrics_api;
+mod node_proxy;
+mod output;
+mod paths;
+mod registry;
+mod request;
+mod serve;
+mod subresources;
 
 pub mod storage;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use api::{KindTable, Status};
+use axum::body::Body;
+use bytes::Bytes;
+use component_base::clock::SharedClock;
+use component_base::rng::Rng;
+use component_base::shutdown::Shutdown;
+use component_base::tls::{Pki, TlsError};
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use parking_lot::RwLock;
+use tokio_rustls::TlsAcceptor;
+
+pub use allocators::{Ipv4Range, NODE_PORTS};
+use call::Server;
+use storage::{Store, StoreError};
+
+/// What a server needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// Where to listen; `None` serves in process only.
+    pub bind: Option<SocketAddr>,
+    /// The address of this machine that others use; goes into the `kubernetes` endpoints.
+    pub advertise: IpAddr,
+    /// Certificates and keys.
+    pub pki: Arc<Pki>,
+    /// Where cluster IPs come from; the first address is the API server's own service.
+    pub service_range: Ipv4Range,
+    /// DNS domain, such as `cluster.local`.
+    pub cluster_domain: String,
+    /// What is served; usually [`api::kinds::builtin`].
+    pub kinds: KindTable,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be had.
+    #[error("{}", bind_text(*.address, .source))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// Certificates are not usable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The store failed.
+    #[error("reading the store: {0}")]
+    Store(#[from] StoreError),
+    /// The first objects could not be written.
+    #[error("writing the first objects: {0}")]
+    Bootstrap(#[source] Status),
+}
+
+fn bind_text(address: SocketAddr, source: &std::io::Error) -> String {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "cannot listen on {address}: another program uses this address; stop it (`ss -ltnp` shows which) or choose another with --bind"
+        ),
+        std::io::ErrorKind::AddrNotAvailable => format!(
+            "cannot listen on {address}: this machine has no such address; choose another with --bind"
+        ),
+        std::io::ErrorKind::PermissionDenied => format!(
+            "cannot listen on {address}: not permitted; ports below 1024 need root, choose another with --bind"
+        ),
+        _ => format!("cannot listen on {address}: {source}"),
+    }
+}
+
+/// A server that runs.
+pub struct Running {
+    /// The way in for parts of the same process.
+    pub local: LocalService,
+    /// Where it listens; `None` when it serves in process only. With port 0 asked for, the real port.
+    pub address: Option<SocketAddr>,
+}
+
+/// Starts an API server and returns once it can serve: allocators are rebuilt, the first objects are
+/// there, the port is bound. It runs until `shutdown` is triggered; `shutdown.drained()` then waits for
+/// open requests (watches end at once). The store stays the caller's to close.
+///
+/// # Errors
+/// When the port, the certificates or the store cannot be used.
+pub async fn run(
+    config: Config,
+    store: Arc<dyn Store>,
+    clock: SharedClock,
+    rng: Rng,
+    shutdown: Shutdown,
+) -> Result<Running, Error> {
+    let listener = match config.bind {
+        Some(address) => Some(serve::bind(address).await?),
+        None => None,
+    };
+    let address = match (&listener, config.bind) {
+        (Some(listener), Some(asked)) => Some(listener.local_addr().unwrap_or(asked)),
+        _ => None,
+    };
+    let acceptor = TlsAcceptor::from(config.pki.server_config()?);
+    let nodes =
+        node_proxy::Nodes::new(config.pki.client_config(config.pki.agent_client())?, Arc::clone(&clock));
+    let allocators = stored_services(&config, &*store).await?;
+    let server = Arc::new(Server {
+        kinds: RwLock::new(Arc::new(config.kinds.clone())),
+        config,
+        store,
+        clock,
+        rng,
+        shutdown: shutdown.clone(),
+        allocators,
+        measures: health::Measures::default(),
+        nodes,
+    });
+    let port = address.map_or(6443, |address| address.port());
+    bootstrap::run(&server, port).await.map_err(Error::Bootstrap)?;
+    if let Some(listener) = listener {
+        shutdown.spawn(serve::accept_loop(Arc::clone(&server), listener, acceptor));
+    }
+    Ok(Running { local: LocalService { server }, address })
+}
+
+async fn stored_services(config: &Config, store: &dyn Store) -> Result<allocators::Allocators, StoreError> {
+    let page = store.list(&api::names::storage_prefix("", "services", None), None, 0, None).await?;
+    let services: Vec<serde_json::Value> =
+        page.entries.iter().filter_map(|entry| serde_json::from_slice(&entry.bytes).ok()).collect();
+    Ok(allocators::Allocators::new(config.service_range, services.iter()))
+}
+
+/// The server as a `tower` service for callers in the same process: no TLS, no sockets. The caller's
+/// identity is the [`component_base::user::UserInfo`] in the request's extensions.
+#[derive(Clone)]
+pub struct LocalService {
+    server: Arc<Server>,
+}
+
+impl LocalService {
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        chain::handle(Arc::clone(&self.server), request.map(Body::new)).await
+    }
+}
+
+impl<B> tower::Service<Request<B>> for LocalService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let server = Arc::clone(&self.server);
+        Box::pin(async move { Ok(chain::handle(server, request.map(Body::new)).await) })
+    }
+}

@@ -1,0 +1,104 @@
+//! Objects every cluster has: namespaces, their default accounts, and the `kubernetes` Service with its
+//! endpoints. Reconciled at each start, so a changed address is corrected.
+//!
+//! Entry point: [`run`].
+
+use std::sync::Arc;
+
+use api::{Reason, Status, object};
+use serde_json::{Value, json};
+
+use crate::call::{Call, Server};
+use crate::registry::{self, Part};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Makes what is missing and corrects what differs. `port` is where this server listens.
+pub(crate) async fn run(server: &Arc<Server>, port: u16) -> Result<(), Status> {
+    for name in NAMESPACES {
+        let namespace = json!({"metadata": {"name": name}});
+        ensure(server, ("", "v1", "namespaces"), "", namespace, |_, _| false).await?;
+        // Pods created in the first second need their account and authority, before controllers run.
+        let account = json!({"metadata": {"name": "default"}});
+        ensure(server, ("", "v1", "serviceaccounts"), name, account, |_, _| false).await?;
+        let authority = json!({
+            "metadata": {"name": "kube-root-ca.crt", "annotations": {
+                "kubernetes.io/description": "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."}},
+            "data": {"ca.crt": server.config.pki.authority_pem()},
+        });
+        ensure(server, ("", "v1", "configmaps"), name, authority, |new, old| take(new, old, &["data"]))
+            .await?;
+    }
+    service(server, port).await
+}
+
+async fn service(server: &Arc<Server>, port: u16) -> Result<(), Status> {
+    let address = server.config.service_range.address(1).to_string();
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let service = json!({
+        "metadata": {"name": "kubernetes", "labels": labels},
+        "spec": {"type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
+                 "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]},
+    });
+    ensure(server, ("", "v1", "services"), "default", service, |new, old| {
+        let wanted = new["spec"]["ports"][0]["targetPort"].clone();
+        let differs = old["spec"]["ports"][0]["targetPort"] != wanted;
+        old["spec"]["ports"][0]["targetPort"] = wanted;
+        differs
+    })
+    .await?;
+    let own = server.config.advertise.to_string();
+    let endpoints = json!({
+        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": own}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    });
+    ensure(server, ("", "v1", "endpoints"), "default", endpoints, |new, old| take(new, old, &["subsets"]))
+        .await?;
+    let slice = json!({
+        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": if server.config.advertise.is_ipv6() { "IPv6" } else { "IPv4" },
+        "endpoints": [{"addresses": [own], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    });
+    ensure(server, ("discovery.k8s.io", "v1", "endpointslices"), "default", slice, |new, old| {
+        take(new, old, &["endpoints", "ports"])
+    })
+    .await
+}
+
+/// Makes `old` agree with `new` in some fields; answers whether that changes anything.
+fn take(new: &Value, old: &mut Value, keys: &[&str]) -> bool {
+    let mut changed = false;
+    for key in keys {
+        if old[*key] != new[*key] {
+            old[*key] = new[*key].clone();
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// Creates an object, or lets `adjust(wanted, stored)` change the one that is there.
+async fn ensure(
+    server: &Arc<Server>,
+    (group, version, plural): (&str, &str, &str),
+    namespace: &str,
+    wanted: Value,
+    adjust: impl Fn(&Value, &mut Value) -> bool + Send + Sync,
+) -> Result<(), Status> {
+    let Some(kind) = server.kinds().resource(group, version, plural).cloned() else { return Ok(()) };
+    let name = object::name(&wanted).to_owned();
+    let call = Call::internal(server, &kind, namespace, "");
+    match registry::create(&call, wanted.clone()).await {
+        Err(status) if status.reason == Reason::AlreadyExists => {}
+        outcome => return outcome.map(|_| ()),
+    }
+    let call = Call::internal(server, &kind, namespace, &name);
+    registry::update(&call, &name, Part::Whole, |current| {
+        let mut new = current.clone();
+        adjust(&wanted, &mut new);
+        Ok(new)
+    })
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,186 @@
+//! One request on its way through the handlers, and the server it talks to.
+
+use std::sync::Arc;
+
+use api::kinds::Converted;
+use api::object::Index;
+use api::{Kind, KindTable, Status};
+use bytes::Bytes;
+use component_base::clock::{SharedClock, rfc3339_seconds};
+use component_base::rng::Rng;
+use component_base::shutdown::Shutdown;
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
+
+use crate::allocators::Allocators;
+use crate::request::{Options, RequestInfo};
+use crate::storage::{Entry, Store, StoreError};
+use crate::{Config, health, node_proxy};
+
+/// Everything handlers share.
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) kinds: RwLock<Arc<KindTable>>,
+    pub(crate) clock: SharedClock,
+    pub(crate) rng: Rng,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) allocators: Allocators,
+    pub(crate) measures: health::Measures,
+    pub(crate) nodes: node_proxy::Nodes,
+}
+
+impl Server {
+    /// The table of kinds as it is now.
+    pub(crate) fn kinds(&self) -> Arc<KindTable> {
+        Arc::clone(&self.kinds.read())
+    }
+
+    /// metav1.Time of now.
+    pub(crate) fn now(&self) -> String {
+        rfc3339_seconds(self.clock.now())
+    }
+
+    /// Reads a stored object, parsed.
+    pub(crate) async fn stored(&self, key: &str) -> Result<Option<Value>, Status> {
+        match self.store.get(key, None).await.map_err(store_status)? {
+            Some(entry) => parse(&entry.bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// One request.
+pub(crate) struct Call {
+    pub(crate) server: Arc<Server>,
+    pub(crate) info: RequestInfo,
+    pub(crate) options: Options,
+    /// The row the path names.
+    pub(crate) kind: Arc<Kind>,
+    /// The row in whose form objects are stored; the same one for most kinds.
+    pub(crate) stored: Arc<Kind>,
+    /// Texts for `Warning` headers.
+    pub(crate) warnings: Mutex<Vec<String>>,
+}
+
+impl Call {
+    /// A call of the server's own, for an object of a kind.
+    pub(crate) fn internal(server: &Arc<Server>, kind: &Arc<Kind>, namespace: &str, name: &str) -> Self {
+        let info = RequestInfo {
+            verb: "create",
+            group: kind.group.to_string(),
+            version: kind.version.to_string(),
+            namespace: namespace.to_owned(),
+            resource: kind.plural.to_string(),
+            name: name.to_owned(),
+            ..RequestInfo::default()
+        };
+        Self {
+            server: Arc::clone(server),
+            info,
+            options: Options::default(),
+            stored: stored_row(&server.kinds(), kind),
+            kind: Arc::clone(kind),
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// Storage key of an object of this call's kind and namespace.
+    pub(crate) fn key(&self, name: &str) -> String {
+        self.stored.key(self.info.namespace(), name)
+    }
+
+    /// From the row's form to the stored one.
+    pub(crate) fn to_storage(&self, object: &mut Value) {
+        if let Some(Converted { to_storage, .. }) = self.kind.converted() {
+            to_storage(object);
+        }
+    }
+
+    /// From the stored form to the row's.
+    pub(crate) fn to_row(&self, object: &mut Value) {
+        if let Some(Converted { from_storage, .. }) = self.kind.converted() {
+            from_storage(object);
+        }
+    }
+
+    /// Stored bytes as this row's caller sees them.
+    pub(crate) fn visible(&self, bytes: &Bytes) -> Result<Bytes, Status> {
+        if self.kind.converted().is_none() {
+            return Ok(bytes.clone());
+        }
+        let mut object = parse(bytes)?;
+        self.to_row(&mut object);
+        Ok(Bytes::from(object.to_string()))
+    }
+
+    /// 404 for an object of this call.
+    pub(crate) fn not_found(&self, name: &str) -> Status {
+        Status::not_found(&self.kind.group, &self.kind.plural, name)
+    }
+
+    /// Adds a warning for the caller.
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        self.warnings.lock().push(text.into());
+    }
+
+    /// The entry of an object, 404 if it is not there.
+    pub(crate) async fn entry(&self, name: &str) -> Result<Arc<Entry>, Status> {
+        let entry = self.server.store.get(&self.key(name), None).await.map_err(store_status)?;
+        entry.ok_or_else(|| self.not_found(name))
+    }
+}
+
+/// The row in whose form objects of `kind` are kept.
+pub(crate) fn stored_row(kinds: &KindTable, kind: &Arc<Kind>) -> Arc<Kind> {
+    kind.converted()
+        .and_then(|other| kinds.resource(&other.group, &other.version, &other.plural))
+        .map_or_else(|| Arc::clone(kind), Arc::clone)
+}
+
+/// What selectors see of an entry.
+pub(crate) fn index<'a>(entry: &'a Entry, stored: &Kind) -> &'a Index {
+    entry.index.get_or_init(|| Index::parse(&entry.bytes, &stored.selectable_fields))
+}
+
+/// Parses bytes this server stored.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        tracing::error!(%error, "a stored object is not JSON");
+        Status::internal("a stored object could not be read")
+    })
+}
+
+/// A store failure as callers see it. Conflicts are for the caller to explain.
+pub(crate) fn store_status(error: StoreError) -> Status {
+    match error {
+        StoreError::Compacted { asked, floor } => {
+            Status::expired(format!("too old resource version: {asked} ({floor})"))
+        }
+        StoreError::Future { asked, current } => {
+            let mut status = Status::new(
+                api::Reason::Timeout,
+                format!("Too large resource version: {asked}, current: {current}"),
+            );
+            status.retry_after_seconds = Some(1);
+            status.causes = vec![api::Cause {
+                reason: "ResourceVersionTooLarge",
+                field: String::new(),
+                message: "Too large resource version".to_owned(),
+            }];
+            status
+        }
+        StoreError::Full(detail) => {
+            Status::new(api::Reason::InsufficientStorage, format!("the disk is full: {detail}"))
+        }
+        StoreError::Closed => Status::unavailable("the server is shutting down"),
+        StoreError::Conflict { key, .. } => {
+            tracing::error!(key, "a store conflict reached a place that expects none");
+            Status::internal("the object was changed at the same time")
+        }
+        other @ (StoreError::Damaged(_) | StoreError::Version(_) | StoreError::Engine { .. }) => {
+            tracing::error!(error = %other, "the store failed");
+            Status::internal("the store failed; see the server's log")
+        }
+    }
+}

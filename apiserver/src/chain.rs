@@ -1,0 +1,159 @@
+//! The filter chain, in order, in one function: understand, authenticate, authorise, dispatch.
+//!
+//! Entry point: [`handle`]. A panic below it costs one request a 500, never the process.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use api::{Reason, Status};
+use axum::body::Body;
+use futures::FutureExt as _;
+use http::{HeaderValue, Request, Response, StatusCode};
+use parking_lot::Mutex;
+use tracing::Instrument as _;
+
+use crate::call::{Call, Server, stored_row};
+use crate::request::{Options, RequestInfo, query_pairs};
+use crate::{authn, authz, handlers, health, metrics_api, output, paths, subresources};
+
+/// Answers one request, whatever happens.
+pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
+    let started = server.clock.monotonic();
+    let audit_id = request
+        .headers()
+        .get("audit-id")
+        .and_then(|v| v.to_str().ok())
+        .map_or_else(|| server.rng.uid(), str::to_owned);
+    let pairs = query_pairs(request.uri());
+    let watch = pairs.iter().flatten().any(|(k, v)| k == "watch" && !matches!(v.as_str(), "false" | "0"));
+    let info = RequestInfo::parse(request.method(), request.uri(), watch);
+    let span = tracing::debug_span!(
+        "request",
+        verb = info.verb,
+        resource = info.resource,
+        namespace = info.namespace,
+        name = info.name,
+        user = tracing::field::Empty,
+        audit_id,
+    );
+    let work = async {
+        let options = Options::parse(&pairs?)?;
+        filter(Arc::clone(&server), info.clone(), options, request).await
+    };
+    let outcome = AssertUnwindSafe(work).catch_unwind().instrument(span.clone()).await;
+    let mut response = match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(status)) => {
+            span.in_scope(|| tracing::debug!(code = status.code(), message = status.message, "refused"));
+            output::failure(&status)
+        }
+        Err(_panic) => {
+            span.in_scope(|| tracing::error!("the handler panicked"));
+            output::failure(&Status::internal("the request failed in the server; see its log"))
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&audit_id) {
+        response.headers_mut().insert("audit-id", value);
+    }
+    // Clients must not reuse cached answers: upstream's `WithCacheControl`.
+    response
+        .headers_mut()
+        .entry(http::header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-cache, private"));
+    let took = server.clock.monotonic().saturating_sub(started);
+    server.measures.record(&info, response.status(), took);
+    response
+}
+
+async fn filter(
+    server: Arc<Server>,
+    info: RequestInfo,
+    options: Options,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    let user = authn::authenticate(&server, &mut request).await?;
+    let user = authn::impersonate(user, request.headers())?;
+    tracing::Span::current().record("user", user.name.as_str());
+    if user.name == authn::ANONYMOUS && !authz::open_to_all(&info) {
+        return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
+    }
+    authz::authorize(&user, &info)?;
+    dispatch(server, info, options, request).await
+}
+
+async fn dispatch(
+    server: Arc<Server>,
+    info: RequestInfo,
+    options: Options,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    if !info.is_resource() {
+        return match health::respond(&server, &info, request.uri()) {
+            Some(response) => Ok(response),
+            None => paths::respond(&server, &info, request.headers()).await,
+        };
+    }
+    let kinds = server.kinds();
+    let kind = kinds
+        .resource(&info.group, &info.version, &info.resource)
+        .cloned()
+        .ok_or_else(Status::no_such_path)?;
+    let stored = stored_row(&kinds, &kind);
+    let call = Arc::new(Call { server, info, options, kind, stored, warnings: Mutex::default() });
+    let mut response = route(&call, request).await?;
+    for warning in call.warnings.lock().iter() {
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - {:?}", printable(warning))) {
+            response.headers_mut().append("warning", value);
+        }
+    }
+    Ok(response)
+}
+
+/// A place for every verb of every kind.
+async fn route(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let info = &call.info;
+    let namespaced = call.kind.namespaced();
+    let wrong_scope = !info.namespace.is_empty() && !namespaced;
+    let needs_namespace = namespaced && info.namespace.is_empty();
+    if wrong_scope || (needs_namespace && (!info.name.is_empty() || info.verb == "create")) {
+        return Err(Status::no_such_path());
+    }
+    if !call.kind.is_stored() {
+        return metrics_api::respond(call, request.headers()).await;
+    }
+    if !info.subresource.is_empty() {
+        return subresources::respond(call, request).await;
+    }
+    if !call.kind.verbs.contains(&info.verb) {
+        return Err(method_not_allowed());
+    }
+    match info.verb {
+        "get" => handlers::get::respond(call, request.headers()).await,
+        "list" => handlers::list::respond(call, request.headers()).await,
+        "watch" => handlers::watch::respond(call, request.headers()).await,
+        "create" => handlers::create::respond(call, request).await,
+        "update" => handlers::update::respond(call, request).await,
+        "patch" => handlers::patch::respond(call, request).await,
+        "delete" => handlers::delete::respond(call, request).await,
+        "deletecollection" => handlers::delete::respond_collection(call, request).await,
+        _ => Err(method_not_allowed()),
+    }
+}
+
+/// 405 with the text upstream's router gives.
+pub(crate) fn method_not_allowed() -> Status {
+    Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+}
+
+/// 501-like answer for what this version does not do; the word says what.
+pub(crate) fn not_implemented(what: &str) -> Response<Body> {
+    let mut body = Status::new(Reason::MethodNotAllowed, format!("{what} is not supported yet")).to_json();
+    body["code"] = StatusCode::NOT_IMPLEMENTED.as_u16().into();
+    body["reason"] = "NotImplemented".into();
+    output::json_value(StatusCode::NOT_IMPLEMENTED, &body)
+}
+
+/// Header values are visible ASCII.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' }).collect()
+}

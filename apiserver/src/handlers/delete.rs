@@ -1,0 +1,62 @@
+//! DELETE of one object, and of a collection.
+
+use api::Status;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+
+use super::body;
+use crate::call::{Call, store_status};
+use crate::deletion::{self, DeleteOptions, Deleted};
+use crate::output;
+use crate::registry::selection::Selection;
+
+/// Kinds whose delete answers with the object even when it is gone (upstream's `ReturnDeletedObject`).
+const ANSWER_WITH_OBJECT: [&str; 5] =
+    ["pods", "services", "serviceaccounts", "persistentvolumeclaims", "persistentvolumes"];
+
+/// Deletes one object.
+pub(crate) async fn respond(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let headers = request.headers().clone();
+    let sent = body::other(call, request).await?;
+    let options = DeleteOptions::of(call, sent.as_ref())?;
+    let deleted = deletion::delete(call, &call.info.name, &options).await?;
+    answer(call, &headers, &deleted)
+}
+
+/// The object while it waits, `Success` once it is gone.
+pub(crate) fn answer(
+    call: &Call,
+    headers: &http::HeaderMap,
+    deleted: &Deleted,
+) -> Result<Response<Body>, Status> {
+    if deleted.gone && !ANSWER_WITH_OBJECT.contains(&call.stored.plural.as_ref()) {
+        let details = output::details(&call.kind, &deleted.object);
+        return Ok(output::success(StatusCode::OK, Some(details)));
+    }
+    output::object(call, headers, StatusCode::OK, &deleted.bytes)
+}
+
+/// Deletes everything the selectors match; answers with the objects.
+pub(crate) async fn respond_collection(
+    call: &Call,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    let sent = body::other(call, request).await?;
+    let options = DeleteOptions::of(call, sent.as_ref())?;
+    let selection = Selection::of(call)?;
+    let prefix = call.stored.prefix(call.info.namespace());
+    let page = call.server.store.list(&prefix, None, 0, None).await.map_err(store_status)?;
+    let mut gone: Vec<Bytes> = Vec::new();
+    for entry in page.entries.iter().filter(|entry| selection.matches(entry)) {
+        let name = crate::call::index(entry, &call.stored).name.clone();
+        match deletion::delete(call, &name, &options).await {
+            Ok(deleted) => gone.push(call.visible(&deleted.bytes)?),
+            // Somebody else was faster.
+            Err(status) if status.reason == api::Reason::NotFound => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let head = super::list::head(call, page.revision, None);
+    Ok(super::list::stream(head, gone))
+}

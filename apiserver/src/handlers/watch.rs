@@ -1,0 +1,238 @@
+//! WATCH: one JSON line per event, from a revision on.
+//!
+//! The feed is pulled by the connection: nothing is read from the store that the client does not take.
+//! A client that stops reading falls behind in the store's bounded queue and gets 410 when it returns;
+//! the listener cuts a connection whose peer reads nothing for minutes.
+
+mod frames;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Cause, Status};
+use axum::body::Body;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue, Response};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::call::{Call, store_status};
+use crate::output::{self, Accepted, Form};
+use crate::registry::selection::Selection;
+use crate::storage::{Entry, Event, EventStream, Revision, StoreError};
+use frames::Encoder;
+
+/// How often an idle watch that allows it learns the newest revision.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Bounds of a watch whose client names no end; spread, so that clients do not return together.
+const MIN_SECONDS: u64 = 1800;
+const EXTRA_SECONDS: u64 = 1800;
+
+/// Starts a watch.
+pub(crate) async fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let accepted = output::negotiate(headers)?;
+    if accepted.form == Form::MetadataList || accepted.yaml {
+        return Err(output::not_acceptable_here());
+    }
+    check_options(call)?;
+    let selection = Selection::of(call)?;
+    let (first, events) = start(call, &selection).await?;
+    let feed = Feed::new(call, selection, accepted, events, first);
+    let body = Body::from_stream(stream::unfold(feed, |mut feed| async move {
+        let frame = feed.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(frame), feed))
+    }));
+    let mut response = Response::new(body);
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    Ok(response)
+}
+
+fn check_options(call: &Call) -> Result<(), Status> {
+    let options = &call.options;
+    let refuse = |cause| Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]));
+    match options.send_initial_events {
+        Some(_) if options.resource_version_match != "NotOlderThan" => refuse(Cause::forbidden(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        )),
+        Some(true) if !options.allow_watch_bookmarks => refuse(Cause::forbidden(
+            "sendInitialEvents",
+            "sendInitialEvents is forbidden for watch unless allowWatchBookmarks is set",
+        )),
+        None if !options.resource_version_match.is_empty() => refuse(Cause::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What a watch begins with.
+#[derive(Default)]
+struct First {
+    entries: Vec<Arc<Entry>>,
+    /// Where the entries end; the bookmark says so if initial events were asked for.
+    end_mark: Option<Revision>,
+    failure: Option<Status>,
+}
+
+async fn start(call: &Call, selection: &Selection) -> Result<(First, Option<EventStream>), Status> {
+    let store = &call.server.store;
+    let prefix = call.stored.prefix(call.info.namespace());
+    let options = &call.options;
+    let after = super::list::revision(&options.resource_version)?;
+    super::list::check_not_in_future(call)?;
+    let initial = options.send_initial_events.unwrap_or(after == 0);
+    if !initial && after > 0 {
+        return match store.watch(&prefix, after).await {
+            Ok(events) => Ok((First::default(), Some(events))),
+            Err(error @ StoreError::Compacted { .. }) => {
+                Ok((First { failure: Some(store_status(error)), ..First::default() }, None))
+            }
+            Err(error) => Err(store_status(error)),
+        };
+    }
+    if !initial {
+        let events = store.watch(&prefix, store.revision()).await.map_err(store_status)?;
+        return Ok((First::default(), Some(events)));
+    }
+    let page = store.list(&prefix, None, 0, None).await.map_err(store_status)?;
+    let events = store.watch(&prefix, page.revision).await.map_err(store_status)?;
+    let entries = page.entries.into_iter().filter(|entry| selection.matches(entry)).collect();
+    let end_mark = (options.send_initial_events == Some(true)).then_some(page.revision);
+    Ok((First { entries, end_mark, failure: None }, Some(events)))
+}
+
+/// One watch in progress.
+struct Feed {
+    selection: Selection,
+    encoder: Encoder,
+    events: Option<EventStream>,
+    initial: VecDeque<Arc<Entry>>,
+    end_mark: Option<Revision>,
+    pending: VecDeque<Bytes>,
+    call: Arc<Call>,
+    bookmark: Option<BoxFuture<'static, ()>>,
+    end: BoxFuture<'static, ()>,
+    shutdown: std::pin::Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+enum Turn {
+    Event(Option<Result<Event, StoreError>>),
+    Bookmark,
+    End,
+}
+
+impl Feed {
+    fn new(
+        call: &Arc<Call>,
+        selection: Selection,
+        accepted: Accepted,
+        events: Option<EventStream>,
+        first: First,
+    ) -> Self {
+        let server = &call.server;
+        let seconds =
+            call.options.timeout_seconds.unwrap_or_else(|| MIN_SECONDS + server.rng.below(EXTRA_SECONDS));
+        let encoder = Encoder::new(Arc::clone(call), accepted.form);
+        let pending = first.failure.iter().map(|status| encoder.error(status)).collect();
+        Self {
+            selection,
+            encoder,
+            events,
+            initial: first.entries.into(),
+            end_mark: first.end_mark,
+            pending,
+            bookmark: call.options.allow_watch_bookmarks.then(|| server.clock.sleep(BOOKMARK_EVERY)),
+            end: server.clock.sleep(Duration::from_secs(seconds)),
+            shutdown: Box::pin(server.shutdown.token().cancelled_owned()),
+            call: Arc::clone(call),
+        }
+    }
+
+    /// The next line, `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.pending.pop_front() {
+                return Some(frame);
+            }
+            if let Some(entry) = self.initial.pop_front() {
+                return Some(self.encoder.event("ADDED", &entry.bytes));
+            }
+            if let Some(revision) = self.end_mark.take() {
+                return Some(self.encoder.bookmark(revision, true));
+            }
+            let turn = self.turn().await;
+            match turn {
+                Turn::Event(Some(Ok(event))) => self.take(&event),
+                Turn::Event(Some(Err(StoreError::Closed))) | Turn::Event(None) => self.events = None,
+                Turn::Event(Some(Err(error))) => {
+                    self.events = None;
+                    self.pending.push_back(self.encoder.error(&store_status(error)));
+                }
+                Turn::Bookmark => {
+                    self.bookmark = Some(self.call.server.clock.sleep(BOOKMARK_EVERY));
+                    self.mark();
+                }
+                Turn::End => {
+                    if self.bookmark.is_some() {
+                        self.mark();
+                    }
+                    self.events = None;
+                }
+            }
+            if self.events.is_none() && self.pending.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> Turn {
+        let Some(events) = &mut self.events else { return Turn::Event(None) };
+        let bookmark = async {
+            match &mut self.bookmark {
+                Some(due) => due.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            event = events.next() => Turn::Event(event),
+            () = &mut self.shutdown => Turn::End,
+            () = &mut self.end => Turn::End,
+            () = bookmark => Turn::Bookmark,
+        }
+    }
+
+    /// Queues a bookmark of the newest revision, after every event up to it.
+    fn mark(&mut self) {
+        let revision = self.call.server.store.revision();
+        while let Some(Some(next)) = self.events.as_mut().map(|e| e.next().now_or_never()) {
+            match next {
+                Some(Ok(event)) => self.take(&event),
+                // The failure shows again at the next turn; without certainty no bookmark.
+                _ => return,
+            }
+        }
+        self.pending.push_back(self.encoder.bookmark(revision, false));
+    }
+
+    /// Translates a store event into what this selection sees of it.
+    fn take(&mut self, event: &Event) {
+        let now = event.entry.as_ref().filter(|entry| self.selection.matches(entry));
+        let before = event.previous.as_ref().filter(|entry| self.selection.matches(entry));
+        let frame = match (now, before) {
+            (Some(entry), None) => self.encoder.event("ADDED", &entry.bytes),
+            (Some(entry), Some(_)) => self.encoder.event("MODIFIED", &entry.bytes),
+            // The last form the client knew, at the revision that took it away.
+            (None, Some(old)) => {
+                self.encoder.event("DELETED", &crate::encode::at_revision(&old.bytes, event.revision))
+            }
+            (None, None) => return,
+        };
+        self.pending.push_back(frame);
+    }
+}

@@ -1,0 +1,169 @@
+//! Exec, attach, port-forward and logs: requests for a pod that its node answers.
+//!
+//! Entry points: [`log`] and [`stream`]. The API server authenticates the caller, finds pod, container
+//! and node, then connects the two byte streams; upgraded connections (SPDY/3.1 and WebSocket) pass
+//! through untouched. The node is called over TLS with a client certificate and must show one of the
+//! cluster's authority.
+
+mod dial;
+mod target;
+
+use std::sync::Arc;
+
+use api::Status;
+use axum::body::Body;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+
+use crate::call::{Call, parse};
+use crate::output;
+use crate::request::query_pairs;
+
+pub(crate) use dial::Nodes;
+pub(crate) use target::Target;
+use target::container;
+
+/// Query options of `log` that the node understands.
+const LOG_OPTIONS: [&str; 9] = [
+    "follow",
+    "previous",
+    "sinceSeconds",
+    "sinceTime",
+    "timestamps",
+    "tailLines",
+    "limitBytes",
+    "stream",
+    "insecureSkipTLSVerifyBackend",
+];
+
+/// `pods/log`.
+pub(crate) async fn log(call: &Arc<Call>, pairs: Vec<(String, String)>) -> Result<Response<Body>, Status> {
+    let pod = parse(&call.entry(&call.info.name).await?.bytes)?;
+    let wanted = value(&pairs, "container");
+    let container =
+        container(&pod, wanted, target::Need::Log { previous: value(&pairs, "previous") == "true" })?;
+    let Some(target) = Target::of(call, &pod).await? else {
+        // Not scheduled yet: there is nothing to read (upstream answers an empty body).
+        return Ok(output::text(StatusCode::OK, String::new()));
+    };
+    let kept: Vec<(&str, &str)> = pairs
+        .iter()
+        .filter(|(key, _)| LOG_OPTIONS.contains(&key.as_str()))
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let (namespace, name) = (&call.info.namespace, &call.info.name);
+    let path = with_query(format!("/containerLogs/{namespace}/{name}/{container}"), &kept);
+    let answer =
+        call.server.nodes.send(&target, Method::GET, &path, &HeaderMap::new(), Body::empty()).await?;
+    if !answer.status().is_success() {
+        return Err(dial::refused(answer).await);
+    }
+    let mut response = answer.map(Body::new);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+    Ok(response)
+}
+
+/// `pods/exec`, `pods/attach` and `pods/portforward`.
+pub(crate) async fn stream(call: &Arc<Call>, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+    let pairs = query_pairs(request.uri())?;
+    let client = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    let headers = request.headers().clone();
+    let method = request.method().clone();
+    drop(request);
+    let pod = parse(&call.entry(&call.info.name).await?.bytes)?;
+    let path = stream_path(call, &pod, &pairs)?;
+    let Some(target) = Target::of(call, &pod).await? else {
+        let detail = format!("pod {} does not have a host assigned", call.info.name);
+        return Err(Status::bad_request(detail));
+    };
+    let Some(client) = client.filter(|_| headers.contains_key(UPGRADE)) else {
+        return Err(Status::bad_request("Upgrade request required"));
+    };
+    let mut forwarded = HeaderMap::new();
+    for (name, value) in &headers {
+        let keep = name == CONNECTION
+            || name == UPGRADE
+            || name.as_str().starts_with("sec-websocket-")
+            || name == "x-stream-protocol-version";
+        if keep {
+            forwarded.append(name, value.clone());
+        }
+    }
+    let mut answer = call.server.nodes.send(&target, method, &path, &forwarded, Body::empty()).await?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(dial::refused(answer).await);
+    }
+    let node = hyper::upgrade::on(&mut answer);
+    call.server.shutdown.spawn_until(join(client, node));
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = answer.headers().clone();
+    Ok(response)
+}
+
+/// Copies both ways until either side ends.
+async fn join(client: hyper::upgrade::OnUpgrade, node: hyper::upgrade::OnUpgrade) {
+    let (client, node) = match futures::future::try_join(client, node).await {
+        Ok(pair) => pair,
+        Err(error) => {
+            tracing::debug!(%error, "a stream was not upgraded");
+            return;
+        }
+    };
+    let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut node).await {
+        tracing::debug!(%error, "a stream ended early");
+    }
+}
+
+fn stream_path(call: &Call, pod: &serde_json::Value, pairs: &[(String, String)]) -> Result<String, Status> {
+    let (namespace, name) = (&call.info.namespace, &call.info.name);
+    if call.info.subresource == "portforward" {
+        let ports: Vec<(&str, &str)> =
+            pairs.iter().filter(|(key, _)| key == "ports").map(|(_, v)| ("port", v.as_str())).collect();
+        return Ok(with_query(format!("/portForward/{namespace}/{name}"), &ports));
+    }
+    let attach = call.info.subresource == "attach";
+    let container = container(pod, value(pairs, "container"), target::Need::Stream)?;
+    let mut query: Vec<(&str, &str)> = Vec::new();
+    for (theirs, ours) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+        if matches!(value(pairs, theirs), "true" | "1") {
+            query.push((ours, "1"));
+        }
+    }
+    if query.iter().all(|(key, _)| *key == "tty") {
+        return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+    }
+    if attach {
+        return Ok(with_query(format!("/attach/{namespace}/{name}/{container}"), &query));
+    }
+    let command: Vec<(&str, &str)> =
+        pairs.iter().filter(|(key, _)| key == "command").map(|(_, v)| ("command", v.as_str())).collect();
+    if command.is_empty() {
+        return Err(Status::bad_request("you must specify a command"));
+    }
+    query.extend(command);
+    Ok(with_query(format!("/exec/{namespace}/{name}/{container}"), &query))
+}
+
+fn value<'a>(pairs: &'a [(String, String)], key: &str) -> &'a str {
+    pairs.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str())
+}
+
+/// A path with a form-encoded query.
+fn with_query(mut path: String, pairs: &[(&str, &str)]) -> String {
+    for (number, (key, value)) in pairs.iter().enumerate() {
+        path.push(if number == 0 { '?' } else { '&' });
+        path.push_str(key);
+        path.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                path.push(char::from(byte));
+            } else {
+                path.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    path
+}

@@ -1,0 +1,299 @@
+//! The pipeline every write takes, over a row of the table of kinds: default, admit, prepare, validate,
+//! encode once, commit.
+//!
+//! Entry points: [`create`] and [`update`]; deletion is in `crate::deletion`. All patches, subresources
+//! and the server's own writes come through here. Objects arrive decoded, in the form of the call's row.
+
+pub(crate) mod metadata;
+pub(crate) mod selection;
+
+use std::sync::Arc;
+
+use api::object;
+use api::strategy::Context;
+use api::{Cause, Status};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::call::{Call, parse, store_status};
+use crate::storage::{Change, Entry, Expect, Operation, StoreError};
+use crate::{admission, deletion, encode, glue};
+
+/// How often a write is decided anew because something it read was changed meanwhile.
+const MAX_ATTEMPTS: usize = 16;
+/// How many random names are tried for `generateName` (upstream's `maxNameGenerationCreateAttempts`).
+const MAX_NAME_ATTEMPTS: usize = 8;
+
+/// The outcome of a write.
+pub(crate) struct Written {
+    /// The object in its stored form.
+    pub(crate) bytes: Bytes,
+    /// Whether it did not exist before.
+    pub(crate) created: bool,
+}
+
+/// Which part of an object an update writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Everything but `status`.
+    Object,
+    /// `status`, and metadata.
+    Status,
+    /// Exactly what the caller made of it: the server's own writes (binding, finalize, scale).
+    Whole,
+}
+
+/// Creates an object in the call's namespace.
+pub(crate) async fn create(call: &Call, mut object: Value) -> Result<Written, Status> {
+    metadata::agree(call, &mut object)?;
+    let proposed = object::name(&object).to_owned();
+    call.to_storage(&mut object);
+    default(call, &mut object);
+    let generate = proposed.is_empty() && !object::meta_str(&object, "generateName").is_empty();
+    let mut last = None;
+    for _attempt in 0..MAX_NAME_ATTEMPTS.max(MAX_ATTEMPTS) {
+        let mut candidate = object.clone();
+        if generate {
+            let name = generated_name(call, object::meta_str(&object, "generateName"));
+            object::metadata_mut(&mut candidate).insert("name".to_owned(), name.into());
+        }
+        let (prepared, checks) = prepare_create(call, candidate).await?;
+        match commit_create(call, &prepared, checks).await? {
+            Attempt::Done(written) => return Ok(written),
+            Attempt::NameTaken if !generate => {
+                return Err(Status::already_exists(
+                    &call.kind.group,
+                    &call.kind.plural,
+                    object::name(&prepared),
+                ));
+            }
+            again => last = Some((again, object::name(&prepared).to_owned())),
+        }
+    }
+    match last {
+        Some((Attempt::NameTaken, name)) => {
+            Err(Status::already_exists(&call.kind.group, &call.kind.plural, &name))
+        }
+        _ => Err(Status::unavailable("the namespace keeps changing; try again")),
+    }
+}
+
+enum Attempt {
+    Done(Written),
+    NameTaken,
+    /// Something admission relied on has changed.
+    Stale,
+}
+
+async fn prepare_create(call: &Call, mut object: Value) -> Result<(Value, Vec<Operation>), Status> {
+    let strategy = &call.stored.strategy;
+    let checks = admission::on_create(call, &mut object).await?;
+    let context = context(call);
+    metadata::fill_new(call, &mut object);
+    strategy.prepare_for_create(&mut object, &context);
+    let mut causes = metadata::validate(&call.stored, &object, call.options_name_given(&object));
+    causes.extend(strategy.validate(&object));
+    refuse(call, &object, causes)?;
+    for warning in strategy.warnings(&object) {
+        call.warn(warning);
+    }
+    Ok((object, checks))
+}
+
+async fn commit_create(call: &Call, prepared: &Value, checks: Vec<Operation>) -> Result<Attempt, Status> {
+    let mut object = prepared.clone();
+    let name = object::name(&object).to_owned();
+    let reservation = call.server.allocators.reserve(&call.stored, &mut object, None, &call.server.rng);
+    let reservation = reservation.map_err(|causes| invalid(call, &object, causes))?;
+    let key = call.key(&name);
+    if call.options.dry_run {
+        let taken = call.server.store.get(&key, None).await.map_err(store_status)?.is_some();
+        let bytes = encode::unstored(&call.stored, &object);
+        return Ok(if taken { Attempt::NameTaken } else { Attempt::Done(Written { bytes, created: true }) });
+    }
+    let put = Change::Put(encode::draft(&call.stored, &object));
+    let mut operations = vec![Operation { key: key.clone(), expect: Expect::Absent, change: put }];
+    operations.extend(checks);
+    match call.server.store.transact(operations).await {
+        Ok(committed) => {
+            reservation.keep();
+            Ok(Attempt::Done(Written { bytes: first_bytes(committed.entries)?, created: true }))
+        }
+        Err(StoreError::Conflict { key: at, .. }) if at == key => Ok(Attempt::NameTaken),
+        Err(StoreError::Conflict { .. }) => Ok(Attempt::Stale),
+        Err(error) => Err(store_status(error)),
+    }
+}
+
+fn first_bytes(entries: Vec<Option<Arc<Entry>>>) -> Result<Bytes, Status> {
+    entries
+        .into_iter()
+        .next()
+        .flatten()
+        .map(|entry| entry.bytes.clone())
+        .ok_or_else(|| Status::internal("the store returned no entry for a write"))
+}
+
+/// Changes an object: `change` makes the new object of the current one, both in the row's form, and is
+/// called again when the object changed in between. A resourceVersion or uid in its answer is a
+/// precondition.
+pub(crate) async fn update<F>(call: &Call, name: &str, part: Part, mut change: F) -> Result<Written, Status>
+where
+    F: FnMut(&Value) -> Result<Value, Status> + Send,
+{
+    let key = call.key(name);
+    for _attempt in 0..MAX_ATTEMPTS {
+        let current = call.entry(name).await?;
+        let old = parse(&current.bytes)?;
+        let mut shown = old.clone();
+        call.to_row(&mut shown);
+        let mut new = change(&shown)?;
+        preconditions(call, &old, &new, name)?;
+        call.to_storage(&mut new);
+        let new = prepare_update(call, part, new, &old).await?;
+        if new == old {
+            return Ok(Written { bytes: current.bytes.clone(), created: false });
+        }
+        if let Some(written) = commit_update(call, &key, &current, &old, new).await? {
+            return Ok(written);
+        }
+    }
+    Err(modified(call, name))
+}
+
+/// `None` when the object changed in between.
+async fn commit_update(
+    call: &Call,
+    key: &str,
+    current: &Arc<Entry>,
+    old: &Value,
+    mut new: Value,
+) -> Result<Option<Written>, Status> {
+    let reservation = call.server.allocators.reserve(&call.stored, &mut new, Some(old), &call.server.rng);
+    let reservation = reservation.map_err(|causes| invalid(call, &new, causes))?;
+    if call.options.dry_run {
+        let bytes = encode::unstored(&call.stored, &new);
+        return Ok(Some(Written { bytes, created: false }));
+    }
+    let expect = Expect::Revision(current.mod_revision);
+    let removes = deletion::is_finished(&new);
+    let change = if removes { Change::Delete } else { Change::Put(encode::draft(&call.stored, &new)) };
+    let operation = Operation { key: key.to_owned(), expect, change };
+    match call.server.store.transact(vec![operation]).await {
+        Ok(committed) if removes => {
+            reservation.keep();
+            call.server.allocators.release(&call.stored, &new);
+            let bytes = Bytes::from(committed_last_form(call, &new, committed.revision));
+            Ok(Some(Written { bytes, created: false }))
+        }
+        Ok(committed) => {
+            reservation.keep();
+            Ok(Some(Written { bytes: first_bytes(committed.entries)?, created: false }))
+        }
+        Err(StoreError::Conflict { .. }) => Ok(None),
+        Err(error) => Err(store_status(error)),
+    }
+}
+
+/// The last form of an object that an update removed, as the caller sees it.
+fn committed_last_form(call: &Call, object: &Value, revision: u64) -> Vec<u8> {
+    let draft = encode::draft(&call.stored, object);
+    [&draft.head[..], revision.to_string().as_bytes(), &draft.tail[..]].concat()
+}
+
+/// Decides the stored form of an updated object.
+async fn prepare_update(call: &Call, part: Part, mut new: Value, old: &Value) -> Result<Value, Status> {
+    let strategy = &call.stored.strategy;
+    match part {
+        Part::Object if call.stored.has_status() => keep(&mut new, old, "status"),
+        Part::Object | Part::Whole => {}
+        Part::Status => new = with_status(old, &new),
+    }
+    default(call, &mut new);
+    let mut causes = metadata::carry_over(&mut new, old);
+    let context = context(call);
+    strategy.prepare_for_update(&mut new, old, &context);
+    if part == Part::Object {
+        admission::on_update(call, &mut new, old).await?;
+    }
+    let changed = strategy.generation_changes(&new, old);
+    metadata::set_generation(&mut new, old, changed);
+    if new != *old {
+        causes.extend(metadata::validate(&call.stored, &new, true));
+        causes.extend(strategy.validate(&new));
+        causes.extend(strategy.validate_update(&new, old));
+        refuse(call, &new, causes)?;
+        for warning in strategy.warnings(&new) {
+            call.warn(warning);
+        }
+    }
+    Ok(new)
+}
+
+fn with_status(old: &Value, new: &Value) -> Value {
+    let mut object = old.clone();
+    object["metadata"] = new["metadata"].clone();
+    keep(&mut object, new, "status");
+    object
+}
+
+/// Makes `to[key]` what `from[key]` is, absence included.
+fn keep(to: &mut Value, from: &Value, key: &str) {
+    match from.get(key) {
+        Some(value) => to[key] = value.clone(),
+        None => {
+            object::remove(to, key);
+        }
+    }
+}
+
+fn preconditions(call: &Call, old: &Value, new: &Value, name: &str) -> Result<(), Status> {
+    let wanted = object::uid(new);
+    if !wanted.is_empty() && wanted != object::uid(old) {
+        let detail = format!(
+            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {}",
+            object::uid(old)
+        );
+        return Err(Status::conflict(&call.kind.group, &call.kind.plural, name, &detail));
+    }
+    let revision = object::resource_version(new);
+    if !revision.is_empty() && revision != "0" && revision != object::resource_version(old) {
+        return Err(modified(call, name));
+    }
+    Ok(())
+}
+
+fn modified(call: &Call, name: &str) -> Status {
+    Status::modified(&call.kind.group, &call.kind.plural, name)
+}
+
+fn default(call: &Call, object: &mut Value) {
+    object["kind"] = call.stored.kind.as_ref().into();
+    object["apiVersion"] = call.stored.api_version().into();
+    glue::schema_defaults(&call.stored, object);
+    call.stored.strategy.default(object);
+}
+
+fn context(call: &Call) -> Context {
+    Context { now: call.server.now(), subresource: call.info.subresource.clone() }
+}
+
+fn refuse(call: &Call, object: &Value, causes: Vec<Cause>) -> Result<(), Status> {
+    if causes.is_empty() { Ok(()) } else { Err(invalid(call, object, causes)) }
+}
+
+fn invalid(call: &Call, object: &Value, causes: Vec<Cause>) -> Status {
+    let name = match object::name(object) {
+        "" => object::meta_str(object, "generateName"),
+        name => name,
+    };
+    Status::invalid(&call.kind.group, &call.kind.kind, name, causes)
+}
+
+/// The base, cut so that the suffix fits into 63 characters, and five random ones.
+fn generated_name(call: &Call, base: &str) -> String {
+    const SUFFIX: usize = 5;
+    const LONGEST: usize = 63;
+    let base: String = base.chars().take(LONGEST - SUFFIX).collect();
+    format!("{base}{}", call.server.rng.name_suffix(SUFFIX))
+}

@@ -1,0 +1,349 @@
+//! What a request asks for: path and query become a verb, a resource, a name and options.
+//!
+//! Entry points: [`RequestInfo::parse`] and [`Options::parse`]. Pure; mirrors upstream's
+//! `RequestInfoFactory`, so authorisation and handlers see the same words Kubernetes uses.
+
+use api::pruning::FieldValidation;
+use api::{Cause, Status};
+use http::{Method, Uri};
+
+/// A request, understood.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; for paths that
+    /// are no resource the lower-case HTTP method.
+    pub verb: &'static str,
+    /// The path as sent, without the query.
+    pub path: String,
+    /// API group, empty for core.
+    pub group: String,
+    /// API version.
+    pub version: String,
+    /// Empty for cluster-wide requests.
+    pub namespace: String,
+    /// Plural; empty when the path is no resource.
+    pub resource: String,
+    /// Empty for collections.
+    pub name: String,
+    /// Such as `status`; empty for the object itself.
+    pub subresource: String,
+    /// What follows the subresource (`proxy` takes a path).
+    pub rest: String,
+}
+
+/// Namespace subresources that are not resources inside the namespace.
+const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+
+impl RequestInfo {
+    /// Understands a method and a URI; `watch` says whether the query asks for a watch.
+    pub fn parse(method: &Method, uri: &Uri, watch: bool) -> Self {
+        let path = uri.path().to_owned();
+        let mut info = Self { verb: method_word(method), path, ..Self::default() };
+        let decoded: Vec<String> =
+            uri.path().split('/').filter(|part| !part.is_empty()).map(percent_decode).collect();
+        let mut parts = decoded.iter().map(String::as_str).collect::<Vec<_>>().into_iter();
+        let is_resource = match parts.next() {
+            Some("api") => parts.next().is_some_and(|version| {
+                version.clone_into(&mut info.version);
+                true
+            }),
+            Some("apis") => parts.next().zip(parts.next()).is_some_and(|(group, version)| {
+                group.clone_into(&mut info.group);
+                version.clone_into(&mut info.version);
+                true
+            }),
+            _ => false,
+        };
+        if !is_resource {
+            return info;
+        }
+        let mut rest: Vec<&str> = parts.collect();
+        let legacy_watch = rest.first() == Some(&"watch");
+        if legacy_watch {
+            rest.remove(0);
+        }
+        info.place(&rest);
+        if !info.resource.is_empty() {
+            info.verb = resource_verb(method, info.name.is_empty(), watch, legacy_watch);
+        }
+        info
+    }
+
+    fn place(&mut self, parts: &[&str]) {
+        let mut parts = parts;
+        if let ["namespaces", namespace, inner @ ..] = parts
+            && let Some(first) = inner.first()
+            && !NAMESPACE_SUBRESOURCES.contains(first)
+        {
+            self.namespace = (*namespace).to_owned();
+            parts = inner;
+        }
+        let mut parts = parts.iter().copied();
+        let mut next = || parts.next().unwrap_or_default().to_owned();
+        (self.resource, self.name, self.subresource) = (next(), next(), next());
+        self.rest = parts.collect::<Vec<_>>().join("/");
+    }
+
+    /// Whether the path names a resource.
+    pub fn is_resource(&self) -> bool {
+        !self.resource.is_empty()
+    }
+
+    /// The namespace, `None` when the request is cluster-wide.
+    pub fn namespace(&self) -> Option<&str> {
+        (!self.namespace.is_empty()).then_some(self.namespace.as_str())
+    }
+}
+
+fn method_word(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "get",
+        "HEAD" => "head",
+        "POST" => "post",
+        "PUT" => "put",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        "OPTIONS" => "options",
+        _ => "other",
+    }
+}
+
+fn resource_verb(method: &Method, collection: bool, watch: bool, legacy_watch: bool) -> &'static str {
+    match (method.as_str(), collection) {
+        ("GET" | "HEAD", _) if legacy_watch => "watch",
+        ("GET" | "HEAD", true) => {
+            if watch {
+                "watch"
+            } else {
+                "list"
+            }
+        }
+        ("GET" | "HEAD", false) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", true) => "deletecollection",
+        ("DELETE", false) => "delete",
+        _ => "other",
+    }
+}
+
+fn percent_decode(part: &str) -> String {
+    if !part.contains('%') {
+        return part.to_owned();
+    }
+    let bytes = part.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let hex = (byte == b'%')
+            .then(|| part.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok()))
+            .flatten();
+        out.push(hex.unwrap_or(byte));
+        at += if hex.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// What happens to dependents of a deleted object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// The object goes, the garbage collector removes dependents afterwards.
+    Background,
+    /// Dependents go first.
+    Foreground,
+    /// Dependents stay.
+    Orphan,
+}
+
+impl Propagation {
+    /// From the API's word.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "Background" => Some(Self::Background),
+            "Foreground" => Some(Self::Foreground),
+            "Orphan" => Some(Self::Orphan),
+            _ => None,
+        }
+    }
+}
+
+/// Query options of all verbs. Absent means empty, `None` or false.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Filter by label.
+    pub label_selector: String,
+    /// Filter by field.
+    pub field_selector: String,
+    /// Page size, 0 for everything.
+    pub limit: usize,
+    /// Where the last page ended.
+    pub continue_token: String,
+    /// As sent; empty for "the newest".
+    pub resource_version: String,
+    /// `Exact`, `NotOlderThan` or empty.
+    pub resource_version_match: String,
+    /// A watch is wanted.
+    pub watch: bool,
+    /// Bookmarks may be sent.
+    pub allow_watch_bookmarks: bool,
+    /// Whether a watch starts with the present objects; absent has a meaning of its own.
+    pub send_initial_events: Option<bool>,
+    /// When a watch or list ends.
+    pub timeout_seconds: Option<u64>,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
+    /// Who writes.
+    pub field_manager: String,
+    /// Treatment of unknown fields.
+    pub field_validation: FieldValidation,
+    /// Treatment of dependents, for deletes.
+    pub propagation: Option<Propagation>,
+    /// Grace, for deletes.
+    pub grace_period_seconds: Option<i64>,
+    /// Indented JSON is wanted.
+    pub pretty: bool,
+    /// Which part of an object a table row carries: `None`, `Metadata` (default) or `Object`.
+    pub include_object: String,
+}
+
+impl Options {
+    /// Reads a query. Unknown parameters are ignored, as upstream does.
+    ///
+    /// # Errors
+    /// 400 for values that do not parse, 422 for values outside an enumeration.
+    pub fn parse(pairs: &[(String, String)]) -> Result<Self, Status> {
+        let mut options = Self::default();
+        for (key, value) in pairs {
+            options.set(key, value)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Status> {
+        match key {
+            "labelSelector" => value.clone_into(&mut self.label_selector),
+            "fieldSelector" => value.clone_into(&mut self.field_selector),
+            "limit" => self.limit = if value.is_empty() { 0 } else { number(key, value)? },
+            "continue" => value.clone_into(&mut self.continue_token),
+            "resourceVersion" => value.clone_into(&mut self.resource_version),
+            "resourceVersionMatch" => value.clone_into(&mut self.resource_version_match),
+            "watch" => self.watch = truth(value),
+            "allowWatchBookmarks" => self.allow_watch_bookmarks = truth(value),
+            "sendInitialEvents" => self.send_initial_events = Some(truth(value)),
+            "timeoutSeconds" => self.timeout_seconds = Some(number(key, value)?),
+            "dryRun" => self.dry_run = dry_run(value)?,
+            "fieldManager" => value.clone_into(&mut self.field_manager),
+            "fieldValidation" => self.field_validation = field_validation(value)?,
+            "propagationPolicy" => self.propagation = Some(propagation(value)?),
+            "orphanDependents" if !value.is_empty() => {
+                let policy = if truth(value) { Propagation::Orphan } else { Propagation::Background };
+                self.propagation = Some(policy);
+            }
+            "gracePeriodSeconds" => self.grace_period_seconds = Some(number(key, value)?),
+            "pretty" => self.pretty = truth(value),
+            "includeObject" => value.clone_into(&mut self.include_object),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Go's conversion of query strings: everything but `false` and `0` is true.
+fn truth(value: &str) -> bool {
+    !matches!(value.to_ascii_lowercase().as_str(), "false" | "0")
+}
+
+fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, Status> {
+    value.parse().map_err(|_| {
+        Status::bad_request(format!(
+            "invalid query parameter {key}: strconv.ParseInt: parsing {value:?}: invalid syntax"
+        ))
+    })
+}
+
+/// `All` or nothing.
+pub(crate) fn dry_run(value: &str) -> Result<bool, Status> {
+    match value {
+        "" => Ok(false),
+        "All" => Ok(true),
+        other => {
+            let cause = Cause::not_supported("dryRun", &serde_json::json!([other]), &["All"]);
+            Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]))
+        }
+    }
+}
+
+fn field_validation(value: &str) -> Result<FieldValidation, Status> {
+    FieldValidation::parse(value).ok_or_else(|| {
+        let supported = ["", "Ignore", "Strict", "Warn"];
+        let cause = Cause::not_supported("fieldValidation", &value.into(), &supported);
+        Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause])
+    })
+}
+
+/// A propagation policy by its word.
+pub(crate) fn propagation(value: &str) -> Result<Propagation, Status> {
+    Propagation::parse(value).ok_or_else(|| {
+        let supported = ["Foreground", "Background", "Orphan", "nil"];
+        let cause = Cause::not_supported("propagationPolicy", &value.into(), &supported);
+        Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause])
+    })
+}
+
+/// The pairs of a query string, decoded.
+///
+/// # Errors
+/// 400 when it is not form-encoded.
+pub fn query_pairs(uri: &Uri) -> Result<Vec<(String, String)>, Status> {
+    axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map(|query| query.0)
+        .map_err(|error| Status::bad_request(format!("invalid query: {}", error.body_text())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: &str, uri: &str, expect: &str) {
+        let uri: Uri = uri.parse().expect("a uri");
+        let pairs = query_pairs(&uri).expect("pairs");
+        let options = Options::parse(&pairs).expect("options");
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let i = RequestInfo::parse(&method, &uri, options.watch);
+        let got =
+            [i.verb, &i.group, &i.version, &i.namespace, &i.resource, &i.name, &i.subresource].join(" ");
+        assert_eq!(got, expect, "{uri}");
+    }
+
+    #[test]
+    fn paths() {
+        check("GET", "/api/v1/namespaces/a/pods/b", "get  v1 a pods b ");
+        check("GET", "/api/v1/namespaces/a/pods", "list  v1 a pods  ");
+        check("GET", "/api/v1/pods?watch=1", "watch  v1  pods  ");
+        check("GET", "/api/v1/watch/namespaces/a/pods/b", "watch  v1 a pods b ");
+        check("GET", "/api/v1/namespaces", "list  v1  namespaces  ");
+        check("GET", "/api/v1/namespaces/a", "get  v1  namespaces a ");
+        check("PUT", "/api/v1/namespaces/a/finalize", "update  v1  namespaces a finalize");
+        check("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection apps v1 a deployments  ");
+        check(
+            "PATCH",
+            "/apis/apps/v1/namespaces/a/deployments/d/scale",
+            "patch apps v1 a deployments d scale",
+        );
+        check("GET", "/apis/apps/v1", "get apps v1    ");
+        check("GET", "/healthz", "get      ");
+        check("POST", "/api/v1/namespaces/a/pods/p%2Fq/exec", "create  v1 a pods p/q exec");
+    }
+
+    #[test]
+    fn bad_options_are_refused() {
+        let parse = |key: &str, value: &str| {
+            Options::parse(&[(key.to_owned(), value.to_owned())]).err().map(|s| (s.code(), s.message))
+        };
+        assert_eq!(parse("limit", "many").map(|e| e.0), Some(400));
+        assert_eq!(parse("fieldValidation", "Loose").map(|e| e.0), Some(422));
+        assert_eq!(parse("propagationPolicy", "Sideways").map(|e| e.0), Some(422));
+        assert_eq!(parse("unheardOf", "x"), None);
+    }
+}

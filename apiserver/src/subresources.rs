@@ -1,0 +1,49 @@
+//! Paths below an object: writes that are no plain updates, and streams to a node.
+
+mod binding;
+mod eviction;
+mod finalize;
+mod scale;
+mod status;
+mod token;
+
+use std::sync::Arc;
+
+use api::{Cause, Reason, Status};
+use axum::body::Body;
+use http::{Request, Response};
+
+use crate::call::Call;
+use crate::chain::{method_not_allowed, not_implemented};
+use crate::node_proxy;
+use crate::request::query_pairs;
+
+/// Answers a request to a subresource of a stored kind.
+pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let name = call.info.subresource.as_str();
+    let Some(row) = call.kind.subresource(name) else { return Err(Status::no_such_path()) };
+    if call.info.verb != "get" && !row.verbs.contains(&call.info.verb) {
+        return Err(method_not_allowed());
+    }
+    match name {
+        "status" => status::respond(call, request).await,
+        "scale" => scale::respond(call, request).await,
+        "binding" => binding::respond(call, request).await,
+        "eviction" => eviction::respond(call, request).await,
+        "token" => token::respond(call, request).await,
+        "finalize" => finalize::respond(call, request).await,
+        "log" => node_proxy::log(call, query_pairs(request.uri())?).await,
+        "exec" | "attach" | "portforward" => node_proxy::stream(call, request).await,
+        other => Ok(not_implemented(&format!("subresource {other:?} of {}", call.kind.plural))),
+    }
+}
+
+/// 422 for a body of another kind.
+pub(crate) fn invalid(group: &str, kind: &str, name: &str, cause: Cause) -> Status {
+    Status::invalid(group, kind, name, vec![cause])
+}
+
+/// 400 for a missing body.
+pub(crate) fn body_missing(kind: &str) -> Status {
+    Status::new(Reason::BadRequest, format!("the request has no body; a {kind} is expected"))
+}

@@ -1,0 +1,28 @@
+//! `status`: what controllers write. Leaves the specification alone; metadata may travel along.
+
+use std::sync::Arc;
+
+use api::Status;
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+
+use crate::call::Call;
+use crate::chain::method_not_allowed;
+use crate::handlers::{body, get, patch, update};
+use crate::output;
+use crate::registry::{Part, metadata};
+
+pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
+    match call.info.verb {
+        "get" => get::respond(call, request.headers()).await,
+        "update" => {
+            let headers = request.headers().clone();
+            let mut object = body::object(call, request).await?;
+            metadata::agree_named(call, &mut object)?;
+            let written = update::put(call, object, Part::Status).await?;
+            output::object(call, &headers, StatusCode::OK, &written.bytes)
+        }
+        "patch" => patch::respond_part(call, request, Part::Status).await,
+        _ => Err(method_not_allowed()),
+    }
+}
