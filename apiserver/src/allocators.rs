@@ -132,9 +132,6 @@ impl Allocators {
             return Ok(reservation);
         }
         let had = old.map(used).unwrap_or_default();
-        if let Some(old) = old {
-            keep_allocated(object, old);
-        }
         let mut taken = self.taken.lock();
         let result = self.fill(object, &had, &mut taken, &mut reservation.new, rng);
         drop(taken);
@@ -321,33 +318,6 @@ fn claim_port(
     }
     new.ports.insert(number);
     Ok(number)
-}
-
-/// An update that does not mention its allocated values keeps them, as long as its type still has such
-/// values (upstream's `patchAllocatedValues`).
-fn keep_allocated(new: &mut Value, old: &Value) {
-    let kind = |service: &Value| service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
-    let has_address = |service: &Value| kind(service) != "ExternalName";
-    let has_ports = |service: &Value| ["NodePort", "LoadBalancer"].contains(&kind(service).as_str());
-    if has_address(new) && has_address(old) {
-        for key in ["clusterIP", "clusterIPs"] {
-            let absent = new["spec"][key].as_str().is_none_or(str::is_empty)
-                && new["spec"][key].as_array().is_none_or(Vec::is_empty);
-            if absent && !old["spec"][key].is_null() {
-                new["spec"][key] = old["spec"][key].clone();
-            }
-        }
-    }
-    if has_ports(new) && has_ports(old) {
-        let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-        let ports = new["spec"].get_mut("ports").and_then(Value::as_array_mut);
-        for port in ports.into_iter().flatten().filter(|p| p["nodePort"].as_u64().unwrap_or_default() == 0) {
-            let same = |b: &&Value| b["port"] == port["port"] && b["protocol"] == port["protocol"];
-            if let Some(found) = before.iter().find(same).map(|b| b["nodePort"].clone()) {
-                port["nodePort"] = found;
-            }
-        }
-    }
 }
 
 fn is_service(kind: &Kind) -> bool {

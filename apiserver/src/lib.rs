@@ -12,8 +12,8 @@ mod bootstrap;
 mod call;
 mod chain;
 mod deletion;
+mod describe;
 mod encode;
-mod glue;
 mod handlers;
 mod health;
 mod metrics_api;
@@ -24,6 +24,7 @@ mod registry;
 mod request;
 mod serve;
 mod subresources;
+mod table;
 
 pub mod storage;
 

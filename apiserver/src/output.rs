@@ -135,7 +135,7 @@ pub(crate) fn object(
         Form::Table => {
             let object = parse(&bytes)?;
             let metadata = json!({"resourceVersion": api::object::resource_version(&object)});
-            crate::glue::table(call, metadata, &[object], true)
+            crate::table::render(call, metadata, &[object], true)
         }
         Form::Metadata => metadata_only(&parse(&bytes)?),
         Form::MetadataList => return Err(not_acceptable_here()),
@@ -151,7 +151,7 @@ pub(crate) fn encode(
     yaml: bool,
 ) -> Result<Response<Body>, Status> {
     if yaml {
-        let mut response = Response::new(Body::from(crate::glue::to_yaml(value)?));
+        let mut response = Response::new(Body::from(api::codec::yaml::emit(value)));
         *response.status_mut() = code;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
         return Ok(response);

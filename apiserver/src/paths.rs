@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::call::Server;
 use crate::request::RequestInfo;
-use crate::{authn, glue, health, output};
+use crate::{authn, describe, health, output};
 
 /// Answers or 404.
 pub(crate) async fn respond(
@@ -27,7 +27,7 @@ pub(crate) async fn respond(
             let keys = json!({"keys": [server.config.pki.token_key().public_jwk()]});
             Ok(output::json_value(StatusCode::OK, &keys))
         }
-        _ => glue::describe(server, path, headers).ok_or_else(Status::no_such_path),
+        _ => describe::describe(server, path, headers).ok_or_else(Status::no_such_path),
     }
 }
 

@@ -9,15 +9,15 @@ pub(crate) mod selection;
 
 use std::sync::Arc;
 
-use api::object;
+use api::schema::facts;
 use api::strategy::Context;
-use api::{Cause, Status};
+use api::{Cause, Status, defaulting, object};
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::call::{Call, parse, store_status};
 use crate::storage::{Change, Entry, Expect, Operation, StoreError};
-use crate::{admission, deletion, encode, glue};
+use crate::{admission, deletion, encode};
 
 /// How often a write is decided anew because something it read was changed meanwhile.
 const MAX_ATTEMPTS: usize = 16;
@@ -221,7 +221,7 @@ async fn prepare_update(call: &Call, part: Part, mut new: Value, old: &Value) ->
     if new != *old {
         causes.extend(metadata::validate(&call.stored, &new, true));
         causes.extend(strategy.validate(&new));
-        causes.extend(strategy.validate_update(&new, old));
+        causes.extend(strategy.validate_change(&new, old, &call.info.subresource));
         refuse(call, &new, causes)?;
         for warning in strategy.warnings(&new) {
             call.warn(warning);
@@ -270,7 +270,9 @@ fn modified(call: &Call, name: &str) -> Status {
 fn default(call: &Call, object: &mut Value) {
     object["kind"] = call.stored.kind.as_ref().into();
     object["apiVersion"] = call.stored.api_version().into();
-    glue::schema_defaults(&call.stored, object);
+    if let Some(schema) = facts().schema(&call.stored.definition) {
+        defaulting::apply(schema, object);
+    }
     call.stored.strategy.default(object);
 }
 

@@ -1,5 +1,6 @@
 //! Request bodies: read with a limit, then decoded by their Content-Type.
 
+use api::codec::{self, DecodeError, Decoded, Expected, Tree};
 use api::{Reason, Status};
 use axum::body::Body;
 use bytes::Bytes;
@@ -9,28 +10,25 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
 use crate::call::Call;
-use crate::glue;
 
 /// The largest body accepted; upstream's `MaxRequestBodyBytes`, which keeps one request from filling
 /// memory.
 const MAX_BYTES: usize = 3 * 1024 * 1024;
 
-/// A body and its media type, without parameters.
+/// `DeleteOptions`, for [`other`].
+pub(crate) const DELETE_OPTIONS: (&str, &str, &str) = ("", "v1", "DeleteOptions");
+
+/// A body and its content type.
 pub(crate) struct Sent {
-    pub(crate) media_type: String,
+    pub(crate) content_type: String,
     pub(crate) bytes: Bytes,
 }
 
 /// Reads a whole body.
 pub(crate) async fn read(request: Request<Body>) -> Result<Sent, Status> {
     let (parts, body) = request.into_parts();
-    let media_type = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .map(|value| value.trim().to_ascii_lowercase())
-        .unwrap_or_default();
+    let content_type =
+        parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let collected = Limited::new(body, MAX_BYTES).collect().await.map_err(|error| {
         if error.downcast_ref::<LengthLimitError>().is_some() {
             Status::new(
@@ -41,17 +39,48 @@ pub(crate) async fn read(request: Request<Body>) -> Result<Sent, Status> {
             Status::bad_request("the body of the request could not be read")
         }
     })?;
-    Ok(Sent { media_type, bytes: collected.to_bytes() })
+    Ok(Sent { content_type, bytes: collected.to_bytes() })
 }
 
-/// Reads and decodes an object of the call's kind.
+/// Reads an object of the call's kind.
 pub(crate) async fn object(call: &Call, request: Request<Body>) -> Result<Value, Status> {
     let sent = read(request).await?;
-    glue::decode(call, &sent)
+    let validation = call.options.field_validation;
+    let decoded = codec::decode_object(&call.kind, &sent.content_type, &sent.bytes, validation)?;
+    Ok(accept(call, decoded))
 }
 
-/// Reads a body that need not be there and is of another kind (`DeleteOptions`, `Eviction`, …).
-pub(crate) async fn other(call: &Call, request: Request<Body>) -> Result<Option<Value>, Status> {
+/// Checks what a patch made of an object; `duplicates` are keys the patch itself repeated.
+pub(crate) fn check(call: &Call, value: Value, duplicates: Vec<String>) -> Result<Value, Status> {
+    let tree = Tree { value, duplicates };
+    let decoded = codec::check_tree(&Expected::row(&call.kind), tree, call.options.field_validation)?;
+    Ok(accept(call, decoded))
+}
+
+fn accept(call: &Call, decoded: Decoded) -> Value {
+    for warning in decoded.warnings {
+        call.warn(warning);
+    }
+    decoded.object
+}
+
+/// Reads a body of a kind that is no row of the table (`DeleteOptions`, `Eviction`, …) and need not be
+/// there. Clients write these kinds with the apiVersion of whatever group they talk to.
+pub(crate) async fn other(
+    call: &Call,
+    request: Request<Body>,
+    (group, version, kind): (&str, &str, &str),
+) -> Result<Option<Value>, Status> {
     let sent = read(request).await?;
-    if sent.bytes.is_empty() { Ok(None) } else { glue::decode_other(call, &sent).map(Some) }
+    if sent.bytes.is_empty() {
+        return Ok(None);
+    }
+    let expected = Expected::builtin(group, version, kind);
+    let mut tree = codec::decode(&sent.content_type, &sent.bytes).map_err(|error| match error {
+        DecodeError::MediaType(got) => Status::unsupported_media_type(&got, codec::ACCEPTED),
+        DecodeError::Malformed(text) => Status::bad_request(format!("error decoding {kind}: {text}")),
+    })?;
+    api::object::remove(&mut tree.value, "apiVersion");
+    let decoded = codec::check_tree(&expected, tree, call.options.field_validation)?;
+    Ok(Some(accept(call, decoded)))
 }

@@ -18,7 +18,7 @@ const ANSWER_WITH_OBJECT: [&str; 5] =
 /// Deletes one object.
 pub(crate) async fn respond(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let headers = request.headers().clone();
-    let sent = body::other(call, request).await?;
+    let sent = body::other(call, request, body::DELETE_OPTIONS).await?;
     let options = DeleteOptions::of(call, sent.as_ref())?;
     let deleted = deletion::delete(call, &call.info.name, &options).await?;
     answer(call, &headers, &deleted)
@@ -42,7 +42,7 @@ pub(crate) async fn respond_collection(
     call: &Call,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let sent = body::other(call, request).await?;
+    let sent = body::other(call, request, body::DELETE_OPTIONS).await?;
     let options = DeleteOptions::of(call, sent.as_ref())?;
     let selection = Selection::of(call)?;
     let prefix = call.stored.prefix(call.info.namespace());

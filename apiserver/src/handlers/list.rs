@@ -15,10 +15,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::call::{Call, parse, store_status};
-use crate::glue;
 use crate::output::{self, Form};
 use crate::registry::selection::Selection;
 use crate::storage::{Entry, Revision, StoreError};
+use crate::table;
 
 /// Bytes per frame of a streamed list: large enough to cost little, small enough not to hold much.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -57,7 +57,7 @@ pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response
 
 fn render(call: &Call, form: Form, metadata: Value, objects: Vec<Value>) -> Value {
     match form {
-        Form::Table => glue::table(call, metadata, &objects, true),
+        Form::Table => table::render(call, metadata, &objects, true),
         Form::MetadataList => {
             let items: Vec<Value> = objects.iter().map(output::metadata_only).collect();
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",

@@ -1,5 +1,7 @@
 //! PATCH of one object, by the patch's media type.
 
+use api::codec::{self, Tree};
+use api::schema::{Schema, facts};
 use api::{Reason, Status};
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
@@ -7,8 +9,8 @@ use serde_json::Value;
 
 use super::body::{self, Sent};
 use crate::call::Call;
+use crate::output;
 use crate::registry::{self, Part};
-use crate::{glue, output};
 
 const JSON: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -16,13 +18,20 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
 /// A parsed patch.
-pub(crate) enum Patch {
+pub(crate) struct Patch {
+    algorithm: Algorithm,
+    /// The patch and the keys it repeats.
+    tree: Tree,
+}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
     /// RFC 6902.
-    Json(Value),
+    Json,
     /// RFC 7396.
-    Merge(Value),
+    Merge,
     /// Kubernetes' own, guided by the schema.
-    Strategic(Value),
+    Strategic,
 }
 
 impl Patch {
@@ -31,10 +40,10 @@ impl Patch {
     /// # Errors
     /// 415 for other media types, 400 for a body that is not JSON.
     pub(crate) fn parse(sent: &Sent) -> Result<Self, Status> {
-        let make = match sent.media_type.as_str() {
-            JSON => Self::Json,
-            MERGE => Self::Merge,
-            STRATEGIC => Self::Strategic,
+        let algorithm = match codec::media_type(&sent.content_type).as_str() {
+            JSON => Algorithm::Json,
+            MERGE => Algorithm::Merge,
+            STRATEGIC => Algorithm::Strategic,
             APPLY => {
                 return Err(Status::new(
                     Reason::UnsupportedMediaType,
@@ -45,17 +54,22 @@ impl Patch {
                 return Err(Status::unsupported_media_type(other, &[JSON, MERGE, STRATEGIC].join(", ")));
             }
         };
-        serde_json::from_slice(&sent.bytes)
-            .map(make)
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
+        let tree = codec::json::decode(&sent.bytes)
+            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+        Ok(Self { algorithm, tree })
     }
 
-    /// The patched object.
+    /// The patched object; `schema` guides strategic patches.
     ///
     /// # Errors
-    /// 422 when the patch does not fit the object.
-    pub(crate) fn apply(&self, call: &Call, current: &Value) -> Result<Value, Status> {
-        glue::patch(call, self, current)
+    /// When the patch does not fit the object.
+    pub(crate) fn apply(&self, schema: Option<Schema<'_>>, current: &Value) -> Result<Value, Status> {
+        let patch = &self.tree.value;
+        Ok(match self.algorithm {
+            Algorithm::Json => api::patch::json::apply(current, patch)?,
+            Algorithm::Merge => api::patch::merge::apply(current, patch)?,
+            Algorithm::Strategic => api::patch::strategic::apply(current, patch, schema)?,
+        })
     }
 }
 
@@ -73,8 +87,8 @@ pub(crate) async fn respond_part(
     let headers = request.headers().clone();
     let patch = Patch::parse(&body::read(request).await?)?;
     let written = registry::update(call, &call.info.name, part, |current| {
-        let mut patched = patch.apply(call, current)?;
-        glue::check(call, &mut patched)?;
+        let patched = patch.apply(facts().schema(&call.kind.definition), current)?;
+        let mut patched = body::check(call, patched, patch.tree.duplicates.clone())?;
         registry::metadata::agree_named(call, &mut patched)?;
         Ok(patched)
     })

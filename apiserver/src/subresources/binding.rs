@@ -13,11 +13,14 @@ use crate::handlers::body;
 use crate::output;
 use crate::registry::{self, Part};
 
+/// What the body is.
+const KIND: (&str, &str, &str) = ("", "v1", "Binding");
+
 pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
     if call.info.verb != "create" {
         return Err(method_not_allowed());
     }
-    let binding = body::other(call, request).await?.ok_or_else(|| super::body_missing("Binding"))?;
+    let binding = body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Binding"))?;
     let target = &binding["target"];
     let kind = target["kind"].as_str().unwrap_or_default();
     if !["", "Node"].contains(&kind) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::schema::facts;
 use api::selector::LabelSelector;
 use api::{Cause, Status, object};
 use axum::body::Body;
@@ -15,6 +16,9 @@ use crate::handlers::patch::Patch;
 use crate::output;
 use crate::registry::{self, Part};
 
+/// What the body is.
+const KIND: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
+
 pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
     let written = match call.info.verb {
         "get" => {
@@ -22,13 +26,13 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
             return answer(call, &parse(&entry.bytes)?);
         }
         "update" => {
-            let sent = body::other(call, request).await?.ok_or_else(|| super::body_missing("Scale"))?;
+            let sent = body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Scale"))?;
             registry::update(call, &call.info.name, Part::Object, |current| scaled(current, &sent)).await?
         }
         "patch" => {
             let patch = Patch::parse(&body::read(request).await?)?;
             registry::update(call, &call.info.name, Part::Object, |current| {
-                let patched = patch.apply(call, &scale_of(current)?)?;
+                let patched = patch.apply(facts().by_gvk(KIND.0, KIND.1, KIND.2), &scale_of(current)?)?;
                 scaled(current, &patched)
             })
             .await?

@@ -15,6 +15,9 @@ use crate::chain::method_not_allowed;
 use crate::handlers::body;
 use crate::output;
 
+/// What the body is.
+const KIND: (&str, &str, &str) = ("authentication.k8s.io", "v1", "TokenRequest");
+
 const DEFAULT_SECONDS: i64 = 3600;
 /// Upstream's floor: shorter tokens would be renewed all the time.
 const MIN_SECONDS: i64 = 600;
@@ -25,7 +28,7 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     if call.info.verb != "create" {
         return Err(method_not_allowed());
     }
-    let sent = body::other(call, request).await?.unwrap_or_else(|| json!({}));
+    let sent = body::other(call, request, KIND).await?.unwrap_or_else(|| json!({}));
     let account = parse(&call.entry(&call.info.name).await?.bytes)?;
     let spec = &sent["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);

@@ -8,9 +8,9 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use crate::call::{Call, parse};
-use crate::glue;
 use crate::output::{self, Form};
 use crate::storage::Revision;
+use crate::table;
 
 /// Marks the end of the initial events (KEP-3157).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -46,7 +46,7 @@ impl Encoder {
             Form::Table => {
                 let metadata = json!({"resourceVersion": api::object::resource_version(&object)});
                 let first = !self.columns_sent.swap(true, Ordering::Relaxed);
-                glue::table(&self.call, metadata, &[object], first)
+                table::render(&self.call, metadata, &[object], first)
             }
             Form::Metadata | Form::MetadataList | Form::Object => output::metadata_only(&object),
         };
