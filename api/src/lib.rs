@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod defaulting;
+pub mod jsonpath;
 pub mod kinds;
 pub mod names;
 pub mod object;
@@ -16,6 +17,7 @@ pub mod selector;
 pub mod status;
 pub mod strategies;
 pub mod strategy;
+pub mod three_way;
 pub mod time;
 pub mod validation;
 

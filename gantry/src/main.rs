@@ -1,3 +1,62 @@
-//! Skeleton.
+//! The one binary: a cluster (`up`, `server`), its maintenance (`down`, `image`), and the kubectl-like tool.
+//!
+//! A pod's shim is this program started again; it must stay single-threaded and small, so `main` hands
+//! over to it before anything else is set up.
 
-fn main() {}
+mod config;
+mod ctl;
+mod down;
+mod image;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A container orchestrator that speaks the Kubernetes API.
+#[derive(Parser)]
+#[command(name = "gantry", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a cluster on this machine: control plane and node agent in one process.
+    Up(config::Flags),
+    /// Start the control plane only (the same as `up --no-agent`).
+    Server(config::Flags),
+    /// Stop the cluster of a data directory and remove every mount, link, rule and cgroup; keeps its objects and images.
+    Down(down::Arguments),
+    /// Load, list and remove images of the local node.
+    #[command(subcommand)]
+    Image(image::Command),
+    #[command(flatten)]
+    Ctl(ctl::Verb),
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if let Some(outcome) = arguments.next().and_then(|first| node_agent::shim::main(&first, arguments)) {
+        return outcome;
+    }
+    match Cli::parse().command {
+        Command::Up(flags) => report(up::run(flags)),
+        Command::Server(flags) => report(up::run(config::Flags { no_agent: true, ..flags })),
+        Command::Down(arguments) => report(down::run(&arguments)),
+        Command::Image(command) => report(image::run(command)),
+        Command::Ctl(verb) => ctl::run(verb),
+    }
+}
+
+/// Errors end here: printed once, with their causes, exit code 1.
+fn report(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a cluster is started with: defaults, then a file, then `--set`, then flags.
+//!
+//! Entry point: [`Flags::resolve`].
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a cluster keeps everything unless told otherwise.
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/gantry";
+
+/// Flags of `gantry up`.
+#[derive(clap::Args, Default)]
+pub struct Flags {
+    /// A YAML file with the same settings as the flags, in camelCase.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting of the file, such as `bind=127.0.0.1:6443`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Everything the cluster keeps [default: /var/lib/gantry].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the API server [default: 0.0.0.0:6443].
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Option<SocketAddr>,
+    /// Address other machines reach this one at [default: that of the default route].
+    #[arg(long, value_name = "IP")]
+    pub advertise: Option<IpAddr>,
+    /// Name of this node [default: the host name].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Where objects are kept: `embedded`, or `memory` (lost at exit).
+    #[arg(long, value_name = "ENGINE")]
+    pub store: Option<String>,
+    /// Control plane only: no pods run here, and no root is needed.
+    #[arg(long)]
+    pub no_agent: bool,
+    /// A second place to write the administrator's kubeconfig to.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig_out: Option<PathBuf>,
+    /// Addresses of pods [default: 10.42.0.0/16].
+    #[arg(long, value_name = "CIDR")]
+    pub pod_cidr: Option<String>,
+    /// Addresses of services [default: 10.43.0.0/16].
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Option<String>,
+}
+
+/// Settings as a file has them; all optional.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct File {
+    /// Everything the cluster keeps.
+    pub data_dir: Option<PathBuf>,
+    /// Address of the API server.
+    pub bind: Option<SocketAddr>,
+    /// Address other machines reach this one at.
+    pub advertise: Option<IpAddr>,
+    /// Name of this node.
+    pub node_name: Option<String>,
+    /// `embedded` or `memory`.
+    pub store: Option<String>,
+    /// Control plane only.
+    pub no_agent: Option<bool>,
+    /// A second place for the administrator's kubeconfig.
+    pub kubeconfig_out: Option<PathBuf>,
+    /// Addresses of pods.
+    pub pod_cidr: Option<String>,
+    /// Addresses of services.
+    pub service_cidr: Option<String>,
+}
+
+/// Which engine keeps the objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite in the data directory.
+    Embedded,
+    /// Nothing survives the process.
+    Memory,
+}
+
+/// Settings, complete and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Everything the cluster keeps, absolute.
+    pub data_dir: PathBuf,
+    /// Address of the API server.
+    pub bind: SocketAddr,
+    /// Address other machines reach this one at.
+    pub advertise: IpAddr,
+    /// Name of this node.
+    pub node_name: String,
+    /// Which engine keeps the objects.
+    pub store: Engine,
+    /// Whether pods run here.
+    pub agent: bool,
+    /// A second place for the administrator's kubeconfig.
+    pub kubeconfig_out: Option<PathBuf>,
+    /// Addresses of pods.
+    pub pod_cidr: String,
+    /// Addresses of services.
+    pub service_cidr: String,
+}
+
+impl Flags {
+    /// Merges defaults, file, `--set` and flags.
+    ///
+    /// # Errors
+    /// When a file cannot be read or a setting is unknown or malformed; the text names it.
+    pub fn resolve(self) -> Result<Config> {
+        let mut file = match &self.config {
+            Some(path) => read(path)?,
+            None => serde_json::Value::Object(serde_json::Map::new()),
+        };
+        for setting in &self.set {
+            let (key, value) =
+                setting.split_once('=').with_context(|| format!("--set {setting}: expected KEY=VALUE"))?;
+            file[key] = match value {
+                "true" | "false" => serde_json::Value::Bool(value == "true"),
+                text => serde_json::Value::String(text.to_owned()),
+            };
+        }
+        let file: File = serde_json::from_value(file).context("settings of --config and --set")?;
+        let bind = self.bind.or(file.bind).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 6443)));
+        let advertise = self.advertise.or(file.advertise);
+        let store = self.store.or(file.store).unwrap_or_else(|| "embedded".to_owned());
+        let cidr = |flag: Option<String>, file: Option<String>, fallback: &str| {
+            let text = flag.or(file).unwrap_or_else(|| fallback.to_owned());
+            if is_cidr(&text) { Ok(text) } else { bail!("{text} is no address range such as {fallback}") }
+        };
+        Ok(Config {
+            data_dir: absolute(&self.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()))?,
+            bind,
+            advertise: advertise.unwrap_or_else(|| own_address(bind.ip())),
+            node_name: match self.node_name.or(file.node_name) {
+                Some(name) => name,
+                None => host_name()?,
+            },
+            store: match store.as_str() {
+                "embedded" => Engine::Embedded,
+                "memory" => Engine::Memory,
+                other => bail!("--store {other}: this version knows embedded and memory"),
+            },
+            agent: !(self.no_agent || file.no_agent.unwrap_or_default()),
+            kubeconfig_out: self.kubeconfig_out.or(file.kubeconfig_out),
+            pod_cidr: cidr(self.pod_cidr, file.pod_cidr, "10.42.0.0/16")?,
+            service_cidr: cidr(self.service_cidr, file.service_cidr, "10.43.0.0/16")?,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<serde_json::Value> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let value: serde_json::Value =
+        serde_yaml::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+    if value.is_object() { Ok(value) } else { bail!("{}: expected settings such as `bind: ADDR`", path.display()) }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} is no usable path", path.display()))
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    address.parse::<std::net::Ipv4Addr>().is_ok() && bits.parse::<u8>().is_ok_and(|bits| bits <= 28)
+}
+
+fn host_name() -> Result<String> {
+    let name = nix::unistd::gethostname().context("cannot read the host name; use --node-name")?;
+    Ok(name.to_string_lossy().to_lowercase())
+}
+
+/// The bound address, or for a wildcard the one the default route leaves from.
+fn own_address(bind: IpAddr) -> IpAddr {
+    if !bind.is_unspecified() {
+        return bind;
+    }
+    // Connecting a UDP socket sends nothing: it only asks the kernel for a route. The address is TEST-NET-1.
+    let routed = || -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect("192.0.2.254:9")?;
+        Ok(socket.local_addr()?.ip())
+    };
+    routed().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(set: &[&str], bind: Option<&str>) -> Result<Config> {
+        let flags = Flags {
+            set: set.iter().map(|s| (*s).to_owned()).collect(),
+            bind: bind.map(|b| b.parse().expect("an address")),
+            node_name: Some("n".to_owned()),
+            ..Flags::default()
+        };
+        flags.resolve()
+    }
+
+    #[test]
+    fn flags_win_over_settings() {
+        let config = resolve(&["bind=127.0.0.1:1", "noAgent=true"], Some("127.0.0.1:2")).expect("good settings");
+        assert_eq!(config.bind.port(), 2);
+        assert!(!config.agent);
+        assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR));
+    }
+
+    #[test]
+    fn mistakes_name_the_setting() {
+        for (set, expected) in
+            [("bnid=x", "bnid"), ("store=paper", "paper"), ("podCidr=10.0.0.0", "10.0.0.0"), ("bind", "KEY=VALUE")]
+        {
+            let error = resolve(&[set], None).expect_err("a mistake");
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+    }
+}

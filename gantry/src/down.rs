@@ -1,0 +1,60 @@
+//! `gantry down`: stop the process of a data directory, then remove what its node agent made.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::config::DEFAULT_DATA_DIR;
+
+/// How long a running cluster may take to stop before it is ended.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Flags of `gantry down`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The cluster's data directory.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+}
+
+/// Takes a cluster down; its objects and images stay.
+///
+/// # Errors
+/// When there is no such cluster, or something of it cannot be removed.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let dir = std::path::absolute(&arguments.data_dir)?;
+    if !dir.join("format").exists() {
+        bail!("{} holds no cluster", dir.display());
+    }
+    if let Some(pid) = crate::up::running(&dir)? {
+        stop(pid).with_context(|| format!("cannot stop gantry up (process {pid})"))?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(node_agent::teardown(&dir)).context("cannot remove what the node agent made")?;
+    println!("{} is down; its objects and images are kept", dir.display());
+    Ok(())
+}
+
+/// Asks a process to stop and waits for its end, through a pidfd: no polling, no reused pid.
+fn stop(pid: i32) -> Result<()> {
+    use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+    // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
+    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if raw < 0 {
+        return Ok(());
+    }
+    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+    let handle = unsafe { OwnedFd::from_raw_fd(i32::try_from(raw)?) };
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        kill(Pid::from_raw(pid), signal)?;
+        let mut waiting = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut waiting, PollTimeout::try_from(STOP_LIMIT)?)? > 0 {
+            return Ok(());
+        }
+    }
+    bail!("it does not end")
+}
