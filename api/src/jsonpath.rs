@@ -92,7 +92,8 @@ impl Template {
 
     /// The values of the first path, for sorting and columns.
     pub fn values<'a>(&self, root: &'a Value) -> Vec<&'a Value> {
-        let path = self.0.iter().find_map(|part| if let Part::Path(steps) = part { Some(steps) } else { None });
+        let path =
+            self.0.iter().find_map(|part| if let Part::Path(steps) = part { Some(steps) } else { None });
         path.and_then(|steps| walk(steps, root, true).ok()).unwrap_or_default()
     }
 }

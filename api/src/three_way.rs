@@ -130,7 +130,12 @@ mod tests {
 
     #[test]
     fn only_what_changed() {
-        check(json!({}), json!({"spec": {"replicas": 2}}), json!({"spec": {"replicas": 2, "paused": true}}), json!({}));
+        check(
+            json!({}),
+            json!({"spec": {"replicas": 2}}),
+            json!({"spec": {"replicas": 2, "paused": true}}),
+            json!({}),
+        );
         check(
             json!({"spec": {"replicas": 1, "paused": true}}),
             json!({"spec": {"replicas": 2}}),

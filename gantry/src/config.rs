@@ -157,7 +157,11 @@ fn read(path: &Path) -> Result<serde_json::Value> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let value: serde_json::Value =
         serde_yaml::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
-    if value.is_object() { Ok(value) } else { bail!("{}: expected settings such as `bind: ADDR`", path.display()) }
+    if value.is_object() {
+        Ok(value)
+    } else {
+        bail!("{}: expected settings such as `bind: ADDR`", path.display())
+    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -204,7 +208,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_settings() {
-        let config = resolve(&["bind=127.0.0.1:1", "noAgent=true"], Some("127.0.0.1:2")).expect("good settings");
+        let config =
+            resolve(&["bind=127.0.0.1:1", "noAgent=true"], Some("127.0.0.1:2")).expect("good settings");
         assert_eq!(config.bind.port(), 2);
         assert!(!config.agent);
         assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR));
@@ -212,9 +217,12 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_setting() {
-        for (set, expected) in
-            [("bnid=x", "bnid"), ("store=paper", "paper"), ("podCidr=10.0.0.0", "10.0.0.0"), ("bind", "KEY=VALUE")]
-        {
+        for (set, expected) in [
+            ("bnid=x", "bnid"),
+            ("store=paper", "paper"),
+            ("podCidr=10.0.0.0", "10.0.0.0"),
+            ("bind", "KEY=VALUE"),
+        ] {
             let error = resolve(&[set], None).expect_err("a mistake");
             assert!(format!("{error:#}").contains(expected), "{error:#}");
         }

@@ -95,7 +95,8 @@ impl Connection {
 
     /// `DELETE` with DeleteOptions.
     pub async fn delete(&self, path: &str, options: &Value) -> Outcome<Value> {
-        self.json(Self::request(Method::DELETE, path, "application/json", options.to_string().into_bytes())?).await
+        self.json(Self::request(Method::DELETE, path, "application/json", options.to_string().into_bytes())?)
+            .await
     }
 
     /// `GET` as a stream that is read line by line.

@@ -72,7 +72,10 @@ fn outline(object: &Value) -> String {
     }
     head.push(vec!["Created:".to_owned(), text(&metadata["creationTimestamp"])]);
     if let Some(owner) = metadata["ownerReferences"].as_array().and_then(|o| o.first()) {
-        head.push(vec!["Controlled By:".to_owned(), format!("{}/{}", text(&owner["kind"]), text(&owner["name"]))]);
+        head.push(vec![
+            "Controlled By:".to_owned(),
+            format!("{}/{}", text(&owner["kind"]), text(&owner["name"])),
+        ]);
     }
     out.push_str(&aligned(&head));
     for (key, value) in object.as_object().into_iter().flatten() {
@@ -163,7 +166,8 @@ async fn events(connection: &Connection, resource: &Resource, object: &Value) ->
         return Ok(String::new());
     };
     let line = |cells: [&str; 4]| [""].into_iter().chain(cells).map(str::to_owned).collect::<Vec<_>>();
-    let mut lines = vec![line(["Type", "Reason", "Age", "Message"]), line(["----", "------", "---", "-------"])];
+    let mut lines =
+        vec![line(["Type", "Reason", "Age", "Message"]), line(["----", "------", "---", "-------"])];
     for row in rows {
         let cell = |at: usize| text(&row["cells"][at]);
         lines.push(line([&cell(kind), &cell(reason), &cell(age), &cell(message)]));
@@ -183,7 +187,15 @@ mod tests {
             "metadata": {"name": "x", "namespace": "n", "labels": {"a": "b", "c": "d"}},
             "spec": {"nodeName": "node-1", "containers": [{"name": "web", "args": ["a", "b"]}], "podIP": "1.2.3.4"},
         }));
-        for part in ["Name:          x\n", "Labels:        a=b\n", "c=d", "Node Name:  node-1", "  Containers:\n    web:\n", "Args:  a, b", "Pod IP:  1.2.3.4"] {
+        for part in [
+            "Name:          x\n",
+            "Labels:        a=b\n",
+            "c=d",
+            "Node Name:  node-1",
+            "  Containers:\n    web:\n",
+            "Args:  a, b",
+            "Pod IP:  1.2.3.4",
+        ] {
             assert!(text.contains(part), "lacks {part:?}:\n{text}");
         }
     }

@@ -99,7 +99,9 @@ async fn copy(mut process: AttachedProcess, tty: bool) -> Outcome {
         if let Some(mut sizes) = resizes {
             let mut changed = signal(SignalKind::window_change())?;
             loop {
-                if let Some(size) = terminal_size() && sizes.send(size).await.is_err() {
+                if let Some(size) = terminal_size()
+                    && sizes.send(size).await.is_err()
+                {
                     break;
                 }
                 changed.recv().await;

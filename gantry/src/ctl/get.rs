@@ -128,7 +128,8 @@ impl View<'_> {
         let mut at = 0;
         while let Some((resource, name)) = selected.get(at) {
             // Rows of one kind share one table, as the columns then line up.
-            let run = selected[at..].iter().take_while(|(r, n)| r == resource && n.is_some() == name.is_some());
+            let run =
+                selected[at..].iter().take_while(|(r, n)| r == resource && n.is_some() == name.is_some());
             let names: Vec<Option<&str>> = run.map(|(_, n)| n.as_deref()).collect();
             at += names.len();
             let mut table: Option<Value> = None;
@@ -225,7 +226,9 @@ impl View<'_> {
                 }
                 match wide {
                     Some(wide) => print!("{}", self.render(&event["object"], resource, wide, header)),
-                    None if matches!(format, Format::Name) => println!("{}", self.name(selected, &event["object"])),
+                    None if matches!(format, Format::Name) => {
+                        println!("{}", self.name(selected, &event["object"]))
+                    }
                     None => print_whole(&event["object"], format)?,
                 }
                 header = false;
@@ -237,18 +240,22 @@ impl View<'_> {
     /// A server's table as aligned text: three spaces between columns, as kubectl has it.
     fn render(&self, table: &Value, resource: &Resource, wide: bool, headers: bool) -> String {
         let definitions = table["columnDefinitions"].as_array().map_or(&[][..], Vec::as_slice);
-        let keep: Vec<usize> =
-            (0..definitions.len()).filter(|i| wide || definitions[*i]["priority"].as_i64().unwrap_or(0) == 0).collect();
+        let keep: Vec<usize> = (0..definitions.len())
+            .filter(|i| wide || definitions[*i]["priority"].as_i64().unwrap_or(0) == 0)
+            .collect();
         let mut lines = Vec::new();
         if headers {
-            let names = keep.iter().map(|i| definitions[*i]["name"].as_str().unwrap_or_default().to_uppercase());
+            let names =
+                keep.iter().map(|i| definitions[*i]["name"].as_str().unwrap_or_default().to_uppercase());
             let mut line: Vec<String> = names.collect();
             self.prefix_and_suffix(&mut line, "NAMESPACE", "LABELS", resource);
             lines.push(line);
         }
         for row in table["rows"].as_array().into_iter().flatten() {
             let mut line: Vec<String> = keep.iter().map(|i| cell(&row["cells"][*i])).collect();
-            if self.several && let Some(first) = line.first_mut() {
+            if self.several
+                && let Some(first) = line.first_mut()
+            {
                 *first = format!("{}/{first}", resource.singular_name());
             }
             let labels = labels(&row["object"]["metadata"]["labels"]);
@@ -313,9 +320,12 @@ pub fn aligned(lines: &[Vec<String>]) -> String {
 fn print_whole(object: &Value, format: &Format) -> Outcome {
     match format {
         Format::Json => println!("{}", serde_json::to_string_pretty(object).context("cannot write JSON")?),
-        Format::Yaml => print!("{}", serde_yaml::to_string(object).context("cannot write YAML")?),
+        Format::Yaml => print!("{}", api::codec::yaml::emit(object)),
         Format::JsonPath(template) => {
-            print!("{}", template.render(object, true).map_err(|e| anyhow!("error executing jsonpath: {e}"))?);
+            print!(
+                "{}",
+                template.render(object, true).map_err(|e| anyhow!("error executing jsonpath: {e}"))?
+            );
         }
         Format::Name | Format::Table { .. } => {}
     }

@@ -45,7 +45,8 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let pod = pod_of(connection, &namespace, &arguments.target).await?;
     let since = match &arguments.since {
         Some(text) => {
-            let nanos = api::time::parse_go_duration(text).with_context(|| format!("--since {text} is no duration"))?;
+            let nanos = api::time::parse_go_duration(text)
+                .with_context(|| format!("--since {text} is no duration"))?;
             (nanos / 1_000_000_000).max(1).to_string()
         }
         None => String::new(),
@@ -94,7 +95,8 @@ pub async fn pod_of(connection: &Connection, namespace: &str, target: &str) -> O
     if pairs.is_empty() {
         return Err(Failure::Other(anyhow!("{target} selects no pods")));
     }
-    let path = format!("/api/v1/namespaces/{namespace}/pods{}", query(&[("labelSelector", &pairs.join(","))]));
+    let path =
+        format!("/api/v1/namespaces/{namespace}/pods{}", query(&[("labelSelector", &pairs.join(","))]));
     let pods = connection.get(&path).await?;
     let first = pods["items"].as_array().and_then(|items| items.first()).map(api::object::name);
     first.map(str::to_owned).ok_or_else(|| no_pods(target))

@@ -3,7 +3,8 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use api::codec::yaml;
 use serde_json::Value;
 
 /// Reads every object of every file, in order. `-` is standard input; a folder means its `.yaml`, `.yml`
@@ -15,7 +16,7 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for file in files {
         for (name, text) in texts(file)? {
-            let documents = documents(&text).with_context(|| format!("error parsing {name}"))?;
+            let documents = yaml::decode_all(&text).map_err(|e| anyhow!("error parsing {name}: {e}"))?;
             for document in documents {
                 unfold(document, &name, &mut objects)?;
             }
@@ -53,12 +54,6 @@ fn texts(file: &Path) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-/// The documents of a YAML stream; JSON is YAML.
-fn documents(text: &str) -> Result<Vec<Value>> {
-    let options = serde_saphyr::options! { legacy_octal_numbers: true };
-    Ok(serde_saphyr::from_multiple_with_options(text, options)?)
-}
-
 fn unfold(object: Value, name: &str, objects: &mut Vec<Value>) -> Result<()> {
     if object.is_null() {
         return Ok(());
@@ -88,7 +83,7 @@ mod tests {
     fn documents_and_lists() {
         let text = "apiVersion: v1\nkind: A\nmode: 0644\n---\n---\napiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: B}]\n";
         let mut objects = Vec::new();
-        for document in documents(text).expect("YAML") {
+        for document in yaml::decode_all(text).expect("YAML") {
             unfold(document, "f", &mut objects).expect("objects");
         }
         let kinds: Vec<_> = objects.iter().map(|o| o["kind"].as_str().unwrap_or_default()).collect();
@@ -98,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_document_without_kind_is_refused() {
-        let error = unfold(serde_json::json!({"apiVersion": "v1"}), "f.yaml", &mut Vec::new()).expect_err("no kind");
+        let error =
+            unfold(serde_json::json!({"apiVersion": "v1"}), "f.yaml", &mut Vec::new()).expect_err("no kind");
         assert!(error.to_string().contains("kind not set"), "{error}");
     }
 }

@@ -53,7 +53,9 @@ impl Resource {
     pub fn collection(&self, namespace: Option<&str>) -> String {
         let root = if self.group.is_empty() { "/api" } else { "/apis" };
         match namespace.filter(|_| self.namespaced) {
-            Some(namespace) => format!("{root}/{}/namespaces/{namespace}/{}", self.api_version(), self.plural),
+            Some(namespace) => {
+                format!("{root}/{}/namespaces/{namespace}/{}", self.api_version(), self.plural)
+            }
             None => format!("{root}/{}/{}", self.api_version(), self.plural),
         }
     }
@@ -97,9 +99,11 @@ impl Resources {
         let fits = |r: &&Resource| {
             suffix.is_empty() || suffix == r.group || suffix == format!("{}.{}", r.version, r.group)
         };
-        self.0.iter().filter(fits).find(|r| r.is_called(name)).ok_or_else(|| {
-            Failure::Other(anyhow!("the server doesn't have a resource type {word:?}"))
-        })
+        self.0
+            .iter()
+            .filter(fits)
+            .find(|r| r.is_called(name))
+            .ok_or_else(|| Failure::Other(anyhow!("the server doesn't have a resource type {word:?}")))
     }
 
     /// The resources a word means: one, or all of a category such as `all`.
@@ -154,7 +158,9 @@ impl Resources {
     pub fn one(&self, words: &[String]) -> Outcome<(&Resource, String)> {
         match self.select(words)?.as_slice() {
             [(resource, Some(name))] => Ok((resource, name.clone())),
-            [] | [(_, None)] => Err(Failure::Other(anyhow!("resource(s) were provided, but no name was specified"))),
+            [] | [(_, None)] => {
+                Err(Failure::Other(anyhow!("resource(s) were provided, but no name was specified")))
+            }
             _ => Err(Failure::Other(anyhow!("expected exactly one object"))),
         }
     }
@@ -213,7 +219,10 @@ mod tests {
             assert_eq!(served.named(word).expect("found").plural, "pods", "{word}");
         }
         for word in ["deploy", "deployments.apps", "deployment.v1.apps"] {
-            assert_eq!(served.named(word).expect("found").object("ns", "x"), "/apis/apps/v1/namespaces/ns/deployments/x");
+            assert_eq!(
+                served.named(word).expect("found").object("ns", "x"),
+                "/apis/apps/v1/namespaces/ns/deployments/x"
+            );
         }
         let error = served.named("dog").expect_err("unknown");
         assert_eq!(error.to_string(), "error: the server doesn't have a resource type \"dog\"");

@@ -262,8 +262,10 @@ fn progress(deployment: &Value) -> Outcome<(String, bool)> {
         return Err(Failure::Other(anyhow!("deployment {name:?} exceeded its progress deadline")));
     }
     let wanted = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
-    let (updated, all, available) = (number("updatedReplicas"), number("replicas"), number("availableReplicas"));
-    let waiting = |why: String| Ok((format!("Waiting for deployment {name:?} rollout to finish: {why}..."), false));
+    let (updated, all, available) =
+        (number("updatedReplicas"), number("replicas"), number("availableReplicas"));
+    let waiting =
+        |why: String| Ok((format!("Waiting for deployment {name:?} rollout to finish: {why}..."), false));
     if updated < wanted {
         return waiting(format!("{updated} out of {wanted} new replicas have been updated"));
     }
@@ -281,7 +283,8 @@ mod tests {
     use super::*;
 
     fn check(status: Value, expect: &str, done: bool) {
-        let object = json!({"metadata": {"name": "d", "generation": 2}, "spec": {"replicas": 3}, "status": status});
+        let object =
+            json!({"metadata": {"name": "d", "generation": 2}, "spec": {"replicas": 3}, "status": status});
         let (text, finished) = progress(&object).expect("no failure");
         assert!(text.contains(expect), "{text}");
         assert_eq!(finished, done);
@@ -289,9 +292,7 @@ mod tests {
 
     #[test]
     fn every_stage_of_a_rollout() {
-        let status = |replicas: i64, updated: i64, available: i64| {
-            json!({"observedGeneration": 2, "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available})
-        };
+        let status = |replicas: i64, updated: i64, available: i64| json!({"observedGeneration": 2, "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available});
         check(json!({"observedGeneration": 1}), "spec update to be observed", false);
         check(status(4, 1, 3), "1 out of 3 new replicas have been updated", false);
         check(status(4, 3, 3), "1 old replicas are pending termination", false);

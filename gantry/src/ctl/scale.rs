@@ -24,7 +24,8 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let resources = Resources::discover(connection).await?;
     let namespace = connection.namespace(&arguments.scope);
     for (resource, name) in resources.select(&arguments.words)? {
-        let name = name.ok_or_else(|| anyhow::anyhow!("resource(s) were provided, but no name was specified"))?;
+        let name =
+            name.ok_or_else(|| anyhow::anyhow!("resource(s) were provided, but no name was specified"))?;
         let path = format!("{}/scale", resource.object(&namespace, &name));
         let patch = json!({"spec": {"replicas": arguments.replicas}});
         connection.patch(&path, "application/merge-patch+json", &patch).await?;

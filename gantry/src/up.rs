@@ -1,0 +1,137 @@
+//! `gantry up`: control plane and node agent in one process, until told to stop.
+//!
+//! Entry point: [`run`]. Pods are held by their shims, so stopping, crashing and starting again leaves
+//! them alone; `down` is what removes them.
+
+mod data_dir;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use apiserver::storage::Store;
+use client::informer::Informers;
+use component_base::clock::{RealClock, SharedClock};
+use component_base::rng::Rng;
+use component_base::shutdown::Shutdown;
+use component_base::tls::{Pki, SubjectNames};
+use component_base::user::UserInfo;
+
+use crate::config::{Config, Engine, Flags};
+use data_dir::DataDir;
+
+pub use data_dir::running;
+
+/// DNS domain of services and pods.
+const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// Prefix length of each node's part of the pod addresses.
+const NODE_CIDR_MASK: u8 = 24;
+
+/// Runs a cluster until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When a setting is wrong, root is missing, or something cannot be opened; the text says what to do.
+pub fn run(flags: Flags) -> Result<()> {
+    let config = flags.resolve()?;
+    if config.agent && !nix::unistd::geteuid().is_root() {
+        bail!("pods need root: run as root, or with --no-agent for the control plane only");
+    }
+    component_base::telemetry::init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(config))
+}
+
+/// What every part is given.
+#[derive(Clone)]
+struct Base {
+    clock: SharedClock,
+    rng: Rng,
+    shutdown: Shutdown,
+}
+
+async fn serve(config: Config) -> Result<()> {
+    let base = Base { clock: RealClock::shared(), rng: Rng::from_system(), shutdown: Shutdown::new() };
+    base.shutdown.on_signals().context("cannot listen for signals")?;
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let store = open_store(&config, &data_dir, &base.clock)?;
+    let outcome = serve_from(&config, &data_dir, &base, Arc::clone(&store)).await;
+    base.shutdown.trigger();
+    base.shutdown.drained().await;
+    store.close().await;
+    outcome
+}
+
+fn open_store(config: &Config, data_dir: &DataDir, clock: &SharedClock) -> Result<Arc<dyn Store>> {
+    Ok(match config.store {
+        Engine::Memory => apiserver::storage::memory::Memory::open(),
+        Engine::Embedded => {
+            apiserver::storage::embedded::Embedded::open(&data_dir.path("store"), Arc::clone(clock))?
+        }
+    })
+}
+
+async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc<dyn Store>) -> Result<()> {
+    let service_range = apiserver::Ipv4Range::parse(&config.service_cidr)
+        .with_context(|| format!("{} is no address range", config.service_cidr))?;
+    let names = SubjectNames::for_api_server(
+        CLUSTER_DOMAIN,
+        std::slice::from_ref(&config.node_name),
+        &[config.advertise, config.bind.ip(), service_range.address(1).into()],
+    );
+    let pki = Arc::new(Pki::open(&data_dir.path("pki"), &names, base.clock.now())?);
+    let server = apiserver::run(
+        apiserver::Config {
+            bind: Some(config.bind),
+            advertise: config.advertise,
+            pki: Arc::clone(&pki),
+            service_range,
+            cluster_domain: CLUSTER_DOMAIN.to_owned(),
+            kinds: api::kinds::builtin(),
+        },
+        store,
+        Arc::clone(&base.clock),
+        base.rng.clone(),
+        base.shutdown.clone(),
+    )
+    .await?;
+    let address = server.address.unwrap_or(config.bind);
+    let url = format!("https://{}", reachable(address, config));
+    let kubeconfig = data_dir.path("admin.kubeconfig");
+    for path in std::iter::once(&kubeconfig).chain(&config.kubeconfig_out) {
+        pki.write_admin_kubeconfig(path, &url)?;
+    }
+    let local = |name: &str, groups: &[&str]| {
+        client::transport::in_process(server.local.clone(), UserInfo::component(name, groups))
+    };
+    start_controllers(config, base, &pki, local("system:kube-controller-manager", &[]));
+    announce(config, &url, &kubeconfig, base.clock.monotonic());
+    base.shutdown.triggered().await;
+    Ok(())
+}
+
+fn start_controllers(config: &Config, base: &Base, pki: &Pki, client: kube::Client) {
+    let informers =
+        Informers::new(client.clone(), Arc::clone(&base.clock), base.rng.clone(), base.shutdown.clone());
+    let settings = controller_manager::Config {
+        root_ca: pki.authority_pem().to_owned(),
+        cluster_cidr: config.pod_cidr.clone(),
+        node_cidr_mask: NODE_CIDR_MASK,
+        ..controller_manager::Config::default()
+    };
+    let (clock, rng, shutdown) = (Arc::clone(&base.clock), base.rng.clone(), base.shutdown.clone());
+    controller_manager::run(client, informers, &settings, clock, rng, shutdown);
+}
+
+/// The only line on standard output: where the cluster is and how to use it.
+fn announce(config: &Config, url: &str, kubeconfig: &std::path::Path, took: Duration) {
+    let node = if config.agent { format!("node {}, ", config.node_name) } else { String::new() };
+    let seconds = took.as_secs_f64();
+    println!("gantry is ready at {url} ({node}{seconds:.2} s); export KUBECONFIG={}", kubeconfig.display());
+}
+
+/// The address that kubeconfigs name: the bound one, or for a wildcard the advertised one.
+fn reachable(bound: SocketAddr, config: &Config) -> SocketAddr {
+    if bound.ip().is_unspecified() { SocketAddr::new(config.advertise, bound.port()) } else { bound }
+}
