@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -164,6 +165,8 @@ pub struct ObservedPod {
     pub start_time: Option<Timestamp>,
     /// The pod's addresses.
     pub pod_ips: Vec<IpAddr>,
+    /// Names the pod's network namespace; empty before there is one.
+    pub netns: PathBuf,
     /// The node's addresses.
     pub host_ips: Vec<IpAddr>,
     /// The pod failed as a whole.
