@@ -15,6 +15,7 @@ use crate::strategy::{Plain, Strategy};
 
 mod apps;
 mod autoscaling;
+pub mod columns;
 mod coordination;
 mod core;
 mod discovery;
@@ -22,6 +23,8 @@ mod events;
 mod lookup;
 mod metrics;
 
+pub use autoscaling::{v1_to_v2 as autoscaler_to_v2, v2_to_v1 as autoscaler_to_v1};
+pub use events::{from_core as event_to_v1, to_core as event_to_core};
 pub use lookup::{GroupListing, VersionListing};
 
 /// All kinds this program serves.
@@ -132,7 +135,7 @@ pub struct Kind {
     pub verbs: Vec<&'static str>,
     /// Subresources, `status` among them when the kind has one.
     pub subresources: Vec<Subresource>,
-    /// Columns between the row's key and the end; see `apiserver::table`.
+    /// Printed columns; none means name and age. See [`crate::table`].
     pub columns: Vec<Column>,
     /// Field selectors beyond `metadata.name` and `metadata.namespace`, as JSON paths `a.b.c` into the
     /// stored form; the list [`crate::object::Index::parse`] takes.

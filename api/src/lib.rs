@@ -18,6 +18,7 @@ pub mod status;
 pub mod strategies;
 pub mod strategy;
 pub mod three_way;
+pub mod table;
 pub mod time;
 pub mod validation;
 

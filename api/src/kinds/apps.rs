@@ -2,7 +2,7 @@
 
 use crate::strategies::apps::{Deployment, ReplicaSet};
 
-use super::{Kind, Scope, plain};
+use super::{Kind, Scope, columns, plain};
 
 pub(super) fn rows() -> Vec<Kind> {
     use Scope::Namespaced;
@@ -12,13 +12,15 @@ pub(super) fn rows() -> Vec<Kind> {
             .in_all()
             .scale()
             .status()
-            .rules(Deployment),
+            .rules(Deployment)
+            .printed(columns::deployment()),
         plain("apps", "v1", "ReplicaSet", "replicasets", Namespaced)
             .short(&["rs"])
             .in_all()
             .scale()
             .status()
             .fields(&["status.replicas"])
-            .rules(ReplicaSet),
+            .rules(ReplicaSet)
+            .printed(columns::replica_set()),
     ]
 }

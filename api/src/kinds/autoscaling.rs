@@ -5,8 +5,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Converted, Kind, Scope, plain};
+use super::{Converted, Kind, Scope, columns, plain};
 use crate::object;
+use crate::strategies::autoscaling::HorizontalPodAutoscaler;
 
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
@@ -25,6 +26,8 @@ pub(super) fn rows() -> Vec<Kind> {
         .short(&["hpa"])
         .in_all()
         .status()
+        .rules(HorizontalPodAutoscaler)
+        .printed(columns::autoscaler())
     };
     let converted = Converted {
         group: "autoscaling".into(),

@@ -3,7 +3,7 @@
 use crate::strategies::core::{ConfigMap, Endpoints, Namespace, Node, Secret, ServiceAccount};
 use crate::strategies::{pod::Pod, service::Service};
 
-use super::{Kind, READ_WRITE, SAME, Scope, plain};
+use super::{Kind, READ_WRITE, SAME, Scope, columns, plain};
 
 /// Verbs of the connect subresources that stream.
 const STREAM: &[&str] = &["create", "get"];
@@ -13,8 +13,14 @@ const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 pub(super) fn rows() -> Vec<Kind> {
     use Scope::{Cluster, Namespaced};
     vec![
-        plain("", "v1", "ConfigMap", "configmaps", Namespaced).short(&["cm"]).rules(ConfigMap),
-        plain("", "v1", "Endpoints", "endpoints", Namespaced).short(&["ep"]).rules(Endpoints),
+        plain("", "v1", "ConfigMap", "configmaps", Namespaced)
+            .short(&["cm"])
+            .rules(ConfigMap)
+            .printed(columns::config_map()),
+        plain("", "v1", "Endpoints", "endpoints", Namespaced)
+            .short(&["ep"])
+            .rules(Endpoints)
+            .printed(columns::endpoints()),
         super::events::core_row(),
         plain("", "v1", "Namespace", "namespaces", Cluster)
             .short(&["ns"])
@@ -23,25 +29,32 @@ pub(super) fn rows() -> Vec<Kind> {
             .status()
             .fields(&["status.phase"])
             .aliases(&[("name", "metadata.name")])
-            .rules(Namespace),
+            .rules(Namespace)
+            .printed(columns::namespace()),
         plain("", "v1", "Node", "nodes", Cluster)
             .short(&["no"])
             .sub("proxy", ("", "v1", "NodeProxyOptions"), PROXY)
             .status()
             .fields(&["spec.unschedulable"])
-            .rules(Node),
+            .rules(Node)
+            .printed(columns::node()),
         pod(),
-        plain("", "v1", "Secret", "secrets", Namespaced).fields(&["type"]).rules(Secret),
+        plain("", "v1", "Secret", "secrets", Namespaced)
+            .fields(&["type"])
+            .rules(Secret)
+            .printed(columns::secret()),
         plain("", "v1", "Service", "services", Namespaced)
             .short(&["svc"])
             .in_all()
             .sub("proxy", ("", "v1", "ServiceProxyOptions"), PROXY)
             .status()
             .fields(&["spec.clusterIP", "spec.type"])
-            .rules(Service),
+            .rules(Service)
+            .printed(columns::service()),
         plain("", "v1", "ServiceAccount", "serviceaccounts", Namespaced)
             .short(&["sa"])
             .rules(ServiceAccount)
+            .printed(columns::service_account())
             .sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
     ]
 }
@@ -71,4 +84,5 @@ fn pod() -> Kind {
             "status.nominatedNodeName",
         ])
         .rules(Pod)
+        .printed(columns::pod())
 }

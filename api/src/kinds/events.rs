@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Converted, Kind, Scope, plain};
+use super::{Converted, Kind, Scope, columns, plain};
 
 /// `(core field, events.k8s.io field)`; fields not listed have one name in both.
 const RENAMED: [(&str, &str); 7] = [
@@ -49,6 +49,7 @@ pub(super) fn core_row() -> Kind {
         .fields(FIELDS)
         .aliases(&[("source", "source.component")])
         .rules(crate::strategies::core::Event)
+        .printed(columns::event())
 }
 
 pub(super) fn rows() -> Vec<Kind> {
@@ -65,6 +66,7 @@ pub(super) fn rows() -> Vec<Kind> {
             .fields(FIELDS)
             .aliases(REGARDING)
             .rules(crate::strategies::core::Event)
+            .printed(columns::event())
             .stored_as(converted),
     ]
 }

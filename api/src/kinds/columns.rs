@@ -1,0 +1,122 @@
+//! Printed columns of the built-in kinds: what `kubectl get` and `-o wide` show, cell by cell.
+//!
+//! Headings, order and cell texts are upstream's (`pkg/printers/internalversion/printers.go`), because
+//! people's scripts cut them apart.
+
+mod autoscaling;
+mod event;
+mod network;
+mod node;
+mod pod;
+mod small;
+mod workload;
+
+pub(super) use autoscaling::autoscaler;
+pub(super) use event::event;
+pub(super) use network::{endpoint_slice, endpoints, service};
+pub(super) use node::node;
+pub(super) use pod::pod;
+pub(super) use small::{config_map, lease, namespace, secret, service_account};
+pub(super) use workload::{deployment, replica_set};
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Column;
+use crate::{object, time};
+
+pub(crate) const NONE: &str = "<none>";
+
+impl Column {
+    /// A column that always shows.
+    pub fn new(
+        name: &'static str,
+        data_type: &'static str,
+        description: &'static str,
+        cell: impl Fn(&Value, Timestamp) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            data_type,
+            format: "",
+            description: description.into(),
+            priority: 0,
+            cell: Arc::new(cell),
+        }
+    }
+
+    /// Shows only with `-o wide`.
+    #[must_use]
+    pub fn wide(mut self) -> Self {
+        self.priority = 1;
+        self
+    }
+}
+
+/// Columns of a kind that has none of its own.
+pub fn generic() -> Vec<Column> {
+    vec![name(), age()]
+}
+
+fn text(
+    name: &'static str,
+    description: &'static str,
+    cell: impl Fn(&Value) -> String + Send + Sync + 'static,
+) -> Column {
+    Column::new(name, "string", description, move |object, _| cell(object).into())
+}
+
+fn number(name: &'static str, description: &'static str, path: &'static str) -> Column {
+    Column::new(name, "integer", description, move |object, _| int(object, path).into())
+}
+
+fn name() -> Column {
+    let mut column = text("Name", "Unique within its namespace.", |object| object::name(object).to_owned());
+    column.format = "name";
+    column
+}
+
+fn age() -> Column {
+    Column::new("Age", "string", "Time since creation.", |object, now| {
+        time::age(time::read(&object["metadata"]["creationTimestamp"]), now).into()
+    })
+}
+
+/// A whole number at a JSON pointer, 0 if absent.
+fn int(object: &Value, pointer: &str) -> i64 {
+    object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// A text at a JSON pointer, empty if absent.
+fn str<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The items of a list at a JSON pointer.
+fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A text, or a placeholder for an empty one.
+fn or(text: &str, placeholder: &str) -> String {
+    if text.is_empty() { placeholder.to_owned() } else { text.to_owned() }
+}
+
+/// The first few entries and how many follow; empty if there are none.
+fn few(all: &[String], max: usize) -> String {
+    let shown = all.iter().take(max).cloned().collect::<Vec<_>>().join(",");
+    if all.len() > max { format!("{shown} + {} more...", all.len() - max) } else { shown }
+}
+
+/// `a=b,c=d`, or `<none>`.
+fn label_text(map: &Value) -> String {
+    let pairs: Vec<String> = map
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    or(&pairs.join(","), NONE)
+}
