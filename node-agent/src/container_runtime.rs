@@ -4,6 +4,9 @@
 //! a pod). Everything needed to clean up is on disk below the agent's data directory, so a new agent
 //! process can re-adopt or remove what an old one left.
 
+pub mod fake;
+pub mod shim_client;
+
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -15,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 /// Which namespaces and cgroup a pod gets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSandboxConfig {
     /// `metadata.uid`.
     pub uid: String,
@@ -68,7 +71,7 @@ pub struct Mount {
 }
 
 /// Everything needed to create one container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerConfig {
     /// Unique in the pod: `<name>-<attempt>`.
     pub id: String,
@@ -164,7 +167,7 @@ pub struct ContainerRecord {
 pub struct PodRecord {
     /// As started.
     pub config: PodSandboxConfig,
-    /// The shim's pid.
+    /// The shim's pid; 0 when the shim is gone: the pod can only be removed then.
     pub shim_pid: i32,
     /// Path that names the pod's network namespace (`/proc/<pid>/ns/net` or a bind), host's when hostNetwork.
     pub netns: PathBuf,
@@ -215,18 +218,20 @@ pub struct ExecSession {
     pub stdout: Option<OwnedFd>,
     /// Read end, no tty.
     pub stderr: Option<OwnedFd>,
-    /// Pty master, with a tty.
+    /// Pty master, with a tty; non-blocking. Reading it gives `EIO` at the end.
     pub terminal: Option<OwnedFd>,
-    /// Exit code, once over.
+    /// Exit code, once over; an error when the shim died.
     pub exit: tokio::sync::oneshot::Receiver<i32>,
 }
 
-/// The near ends of a container's own streams, for attach.
+/// The near ends of a container's own streams, for attach. Output comes on `stdout` and `stderr`, with a terminal
+/// on `stdout` alone; `terminal` is then only for input and for the window size (reading it would steal output
+/// from the log). A reader that does not keep up holds the container back.
 #[derive(Debug)]
 pub struct AttachSession {
-    /// Write end, if the container has `stdin`.
+    /// Write end, if the container has `stdin` and no tty.
     pub stdin: Option<OwnedFd>,
-    /// Copy of output from now on.
+    /// Copy of output from now on; ends with the container.
     pub stdout: Option<OwnedFd>,
     /// Copy of error output from now on.
     pub stderr: Option<OwnedFd>,

@@ -272,3 +272,6 @@ pub async fn teardown(data_dir: &Path, runtime: &dyn ContainerRuntime) -> Result
 #[derive(Debug, thiserror::Error)]
 #[error("not removed: {}", .0.join("; "))]
 pub struct TeardownError(pub Vec<String>);
+pub mod os;
+pub mod seccomp;
+pub mod shim;
