@@ -311,16 +311,21 @@ fn failures_name_the_cause() {
 #[test]
 fn stop_waits_for_grace_then_kills() {
     with_pod(default_pod, |world| async move {
-        let polite =
-            world.container("p-0", "trap 'echo bye; exit 3' TERM; while :; do sleep 1 & wait $!; done");
+        let polite = world
+            .container("p-0", "trap 'echo bye; exit 3' TERM; echo set; while :; do sleep 1 & wait $!; done");
         world.client.start_container(UID, &polite).await.unwrap();
+        let attached = world.client.attach(UID, "p-0").await.unwrap();
+        // Only once the trap is set does the signal reach it.
+        if world.log("p-0").is_empty() {
+            fs::File::from(attached.stdout.unwrap()).read_exact(&mut [0; 4]).unwrap();
+        }
         let stubborn = world.container("s-0", "trap '' TERM; sleep 1000 & sleep 1000");
         world.client.start_container(UID, &stubborn).await.unwrap();
         let exit = world.client.stop_container(UID, "s-0", Duration::from_millis(200)).await.unwrap();
         assert_eq!((exit.code, exit.signal), (137, 9));
         let exit = world.client.stop_container(UID, "p-0", Duration::from_secs(30)).await.unwrap();
         assert_eq!((exit.code, exit.signal), (3, 0));
-        assert_eq!(fs::read_to_string(world.log_path("p-0")).unwrap(), "set\nbye\n");
+        assert_eq!(world.log("p-0"), "set\nbye\n");
         let again = world.client.stop_container(UID, "p-0", Duration::ZERO).await.unwrap();
         assert_eq!(again, exit);
         world
