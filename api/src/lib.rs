@@ -17,8 +17,8 @@ pub mod selector;
 pub mod status;
 pub mod strategies;
 pub mod strategy;
-pub mod three_way;
 pub mod table;
+pub mod three_way;
 pub mod time;
 pub mod validation;
 
