@@ -346,9 +346,11 @@ impl Informers {
         informer
     }
 
-    /// Only views of whole kinds can vouch for a revision; a filtered one may never see it.
+    /// Only views of whole objects of whole kinds vouch for a revision: a filtered one may never see it,
+    /// and nobody decides about an object's content on its metadata.
     fn register<K: Watched>(&self, informer: &Informer<K>) {
-        if informer.0.interest.fields.is_some() {
+        let interest = &informer.0.interest;
+        if interest.fields.is_some() || interest.metadata_only {
             return;
         }
         let resource = informer.resource();

@@ -5,11 +5,17 @@ use client::events::Recorder;
 use client::execute::Executor;
 use client::informer::Informers;
 use component_base::clock::SharedClock;
-use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
 
 use crate::deployment::Deployments;
+use crate::endpoint_slice::EndpointSlices;
+use crate::endpoints::EndpointsObjects;
+use crate::garbage_collector;
+use crate::namespace::Namespaces;
+use crate::node_ipam::{NodeAddresses, Range};
 use crate::replica_set::ReplicaSets;
+use crate::root_ca::RootAuthorities;
+use crate::service_account::ServiceAccounts;
 
 /// What the controllers cannot find out from the cluster.
 #[derive(Debug, Clone)]
@@ -41,17 +47,20 @@ struct Start<'a> {
     config: &'a Config,
     informers: Informers,
     clock: SharedClock,
-    rng: Rng,
     shutdown: Shutdown,
 }
 
 impl Start<'_> {
-    fn run<C: Controller>(&self, controller: C) {
+    fn harness(&self, name: &str) -> Harness {
         let (client, clock) = (self.client.clone(), self.clock.clone());
-        let recorder = Recorder::new(client.clone(), clock.clone(), controller.name(), "", &self.shutdown);
+        let recorder = Recorder::new(client.clone(), clock.clone(), name, "", &self.shutdown);
         let executor = Executor::new(client, recorder);
-        let (informers, shutdown) = (self.informers.clone(), self.shutdown.clone());
-        controller::run(controller, Harness { informers, executor, clock, shutdown });
+        Harness { informers: self.informers.clone(), executor, clock, shutdown: self.shutdown.clone() }
+    }
+
+    fn run<C: Controller>(&self, controller: C) {
+        let harness = self.harness(controller.name());
+        controller::run(controller, harness);
     }
 }
 
@@ -60,9 +69,28 @@ type Row = (&'static str, fn(&Start<'_>));
 
 /// In no particular order: each runs on its own.
 const CONTROLLERS: &[Row] = &[
+    ("namespace", |start| start.run(Namespaces::new(&start.informers))),
+    ("serviceaccount", |start| start.run(ServiceAccounts::new(&start.informers))),
+    ("root-ca-certificate-publisher", |start| {
+        start.run(RootAuthorities::new(&start.informers, start.config.root_ca.clone()));
+    }),
+    ("nodeipam", start_node_ipam),
     ("replicaset", |start| start.run(ReplicaSets::new(&start.informers))),
     ("deployment", |start| start.run(Deployments::new(&start.informers))),
+    ("endpointslice", |start| start.run(EndpointSlices::new(&start.informers))),
+    ("endpoints", |start| start.run(EndpointsObjects::new(&start.informers))),
+    ("garbage-collector", |start| garbage_collector::start(start.harness("garbage-collector-controller"))),
 ];
+
+fn start_node_ipam(start: &Start<'_>) {
+    match Range::parse(&start.config.cluster_cidr, start.config.node_cidr_mask) {
+        Some(range) => start.run(NodeAddresses::new(&start.informers, range)),
+        None => tracing::error!(
+            cidr = start.config.cluster_cidr,
+            "not a usable pod address range; nodes get none"
+        ),
+    }
+}
 
 /// Starts every controller and returns; they run until shutdown.
 ///
@@ -72,10 +100,9 @@ pub fn run(
     informers: Informers,
     config: &Config,
     clock: SharedClock,
-    rng: Rng,
     shutdown: Shutdown,
 ) {
-    let start = Start { client, config, informers, clock, rng, shutdown };
+    let start = Start { client, config, informers, clock, shutdown };
     for (name, begin) in CONTROLLERS {
         tracing::debug!(controller = name, "starting");
         begin(&start);

@@ -5,8 +5,17 @@
 
 pub mod controllers;
 pub mod deployment;
+pub mod discovery;
+pub mod endpoint_slice;
+pub mod endpoints;
+pub mod garbage_collector;
+pub mod namespace;
+pub mod node_ipam;
 pub mod owners;
 pub mod pods;
 pub mod replica_set;
+pub mod root_ca;
+pub mod service_account;
+pub mod services;
 
 pub use controllers::{Config, run};
