@@ -26,6 +26,9 @@ mod serve;
 mod subresources;
 mod table;
 
+pub mod discovery;
+pub mod document;
+pub mod openapi;
 pub mod storage;
 
 use std::convert::Infallible;

@@ -1,0 +1,190 @@
+//! One definition of the facts table as an OpenAPI schema.
+
+use std::collections::BTreeMap;
+
+use api::schema::{FieldRef, ListType, Raw, Schema, Type, facts};
+use serde_json::{Map, Value, json};
+
+use super::descriptions::Descriptions;
+
+/// Which OpenAPI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// 2.0, `#/definitions/`.
+    V2,
+    /// 3.0, `#/components/schemas/`.
+    V3,
+}
+
+impl Dialect {
+    /// A reference to a definition.
+    pub(super) fn reference(self, name: &str) -> Value {
+        match self {
+            Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
+            Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
+        }
+    }
+}
+
+/// The definitions of these names and all they lead to, by name.
+pub(super) fn closure<'a>(roots: impl IntoIterator<Item = &'a str>) -> Vec<Schema<'static>> {
+    let mut found = BTreeMap::new();
+    let mut waiting: Vec<String> = roots.into_iter().map(str::to_owned).collect();
+    while let Some(name) = waiting.pop() {
+        let Some(schema) = facts().schema(&name) else { continue };
+        if found.insert(name, schema).is_none() {
+            waiting.extend(schema.fields().filter_map(|f| target(f.schema().innermost())).map(str::to_owned));
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The definition a value is described by, if it has one of its own.
+fn target(schema: Schema<'static>) -> Option<&'static str> {
+    Some(match schema.ty() {
+        Type::Object(_) => schema.name(),
+        Type::Quantity => "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        Type::IntOrString => "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        Type::Time => "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+        Type::MicroTime => "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+        Type::Raw(raw) => match raw {
+            Raw::Extension => "io.k8s.apimachinery.pkg.runtime.RawExtension",
+            Raw::Fields => "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
+            Raw::Json => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+            Raw::SchemaOrArray => {
+                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray"
+            }
+            Raw::SchemaOrBool => {
+                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool"
+            }
+            Raw::SchemaOrStrings => {
+                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray"
+            }
+        },
+        _ => return None,
+    })
+}
+
+/// A definition's schema.
+pub(super) fn definition(schema: Schema<'static>, descriptions: &Descriptions, dialect: Dialect) -> Value {
+    let name = schema.name();
+    let mut out = Map::new();
+    if let Some(text) = descriptions.of(name) {
+        out.insert("description".to_owned(), Value::from(text));
+    }
+    if let Some(form) = special(schema.short_name(), dialect).filter(|_| schema.fields().next().is_none()) {
+        out.extend(form);
+        return Value::Object(out);
+    }
+    out.insert("type".to_owned(), json!("object"));
+    let mut properties = Map::new();
+    for field in schema.fields() {
+        let description = descriptions.of_field(name, field.name());
+        properties.insert(field.name().to_owned(), property(field, description, dialect));
+    }
+    if !properties.is_empty() {
+        out.insert("properties".to_owned(), Value::Object(properties));
+    }
+    let required: Vec<&str> = schema.fields().filter(|f| f.required()).map(FieldRef::name).collect();
+    if !required.is_empty() {
+        out.insert("required".to_owned(), json!(required));
+    }
+    let kinds: Vec<Value> = schema
+        .gvks()
+        .iter()
+        .map(|gvk| json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind}))
+        .collect();
+    if !kinds.is_empty() {
+        out.insert("x-kubernetes-group-version-kind".to_owned(), Value::Array(kinds));
+    }
+    if schema.is_atomic() {
+        out.insert("x-kubernetes-map-type".to_owned(), json!("atomic"));
+    }
+    Value::Object(out)
+}
+
+/// Forms of definitions without fields.
+fn special(short_name: &str, dialect: Dialect) -> Option<Map<String, Value>> {
+    let v2 = dialect == Dialect::V2;
+    let form = match short_name {
+        "Quantity" if v2 => json!({"type": "string"}),
+        "Quantity" => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+        "IntOrString" if v2 => json!({"type": "string", "format": "int-or-string"}),
+        "IntOrString" => {
+            json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
+        }
+        "Time" | "MicroTime" => json!({"type": "string", "format": "date-time"}),
+        "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => {
+            json!({})
+        }
+        _ => return None,
+    };
+    match form {
+        Value::Object(map) => Some(map),
+        _ => None,
+    }
+}
+
+fn property(field: FieldRef<'static>, description: Option<&str>, dialect: Dialect) -> Value {
+    let mut out = value_schema(field.schema(), dialect);
+    if dialect == Dialect::V3 && out.contains_key("$ref") {
+        // Siblings of a reference are ignored in 3.0, so it is wrapped, as upstream's documents have it.
+        out = Map::from_iter([("allOf".to_owned(), json!([Value::Object(out)]))]);
+    }
+    if let Some(text) = description {
+        out.insert("description".to_owned(), Value::from(text));
+    }
+    if let Some(default) = field.default().and_then(|text| serde_json::from_str(text).ok()) {
+        out.insert("default".to_owned(), default);
+    }
+    if let Some(list_type) = field.marked_list_type() {
+        let word = match list_type {
+            ListType::Atomic => "atomic",
+            ListType::Map => "map",
+            ListType::Set => "set",
+        };
+        out.insert("x-kubernetes-list-type".to_owned(), json!(word));
+    }
+    let keys: Vec<&str> = field.list_map_keys().collect();
+    if !keys.is_empty() {
+        out.insert("x-kubernetes-list-map-keys".to_owned(), json!(keys));
+    }
+    if let Some(key) = field.patch_merge_key() {
+        out.insert("x-kubernetes-patch-merge-key".to_owned(), json!(key));
+    }
+    let strategy = field.patch_strategy();
+    let words =
+        [(strategy.merge, "merge"), (strategy.retain_keys, "retainKeys"), (strategy.replace, "replace")];
+    let words: Vec<&str> = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
+    if !words.is_empty() {
+        out.insert("x-kubernetes-patch-strategy".to_owned(), json!(words.join(",")));
+    }
+    if field.is_marked_atomic() {
+        out.insert("x-kubernetes-map-type".to_owned(), json!("atomic"));
+    }
+    Value::Object(out)
+}
+
+fn value_schema(schema: Schema<'static>, dialect: Dialect) -> Map<String, Value> {
+    let form = match schema.ty() {
+        Type::String | Type::Duration => json!({"type": "string"}),
+        Type::Int32 => json!({"type": "integer", "format": "int32"}),
+        Type::Int64 => json!({"type": "integer", "format": "int64"}),
+        Type::Number => json!({"type": "number", "format": "double"}),
+        Type::Bool => json!({"type": "boolean"}),
+        Type::Bytes => json!({"type": "string", "format": "byte"}),
+        Type::List(_) => {
+            let items = schema.items().map(|items| value_schema(items, dialect)).unwrap_or_default();
+            json!({"type": "array", "items": items})
+        }
+        Type::Map(_) => {
+            let values = schema.values().map(|values| value_schema(values, dialect)).unwrap_or_default();
+            json!({"type": "object", "additionalProperties": values})
+        }
+        _ => target(schema).map(|name| dialect.reference(name)).unwrap_or_default(),
+    };
+    match form {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

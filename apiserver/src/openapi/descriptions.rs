@@ -1,0 +1,48 @@
+//! What fields mean, in upstream's words: taken from `k8s-openapi`'s schemas while a document is made.
+//!
+//! A kind is described when it is listed in [`Descriptions::load`]; what it contains comes along.
+
+use k8s_openapi::api::{apps, authentication, autoscaling, coordination, core, discovery, events, policy};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+/// Descriptions by definition.
+pub(super) struct Descriptions {
+    definitions: Map<String, Value>,
+}
+
+macro_rules! described {
+    ($generator:ident: $($kind:ty),* $(,)?) => {
+        $( $generator.subschema_for::<$kind>(); )*
+    };
+}
+
+impl Descriptions {
+    /// Collects them all; some megabytes, to be dropped soon.
+    pub(super) fn load() -> Self {
+        let mut generator = SchemaSettings::openapi3().into_generator();
+        described!(generator:
+            core::v1::Binding, core::v1::ConfigMap, core::v1::Endpoints, core::v1::Event,
+            core::v1::Namespace, core::v1::Node, core::v1::Pod, core::v1::Secret, core::v1::Service,
+            core::v1::ServiceAccount, core::v1::PodTemplate,
+            apps::v1::ControllerRevision, apps::v1::DaemonSet, apps::v1::Deployment,
+            apps::v1::ReplicaSet, apps::v1::StatefulSet,
+            autoscaling::v1::HorizontalPodAutoscaler, autoscaling::v1::Scale,
+            autoscaling::v2::HorizontalPodAutoscaler,
+            authentication::v1::TokenRequest, coordination::v1::Lease, discovery::v1::EndpointSlice,
+            events::v1::Event, policy::v1::Eviction, meta::DeleteOptions, meta::Status,
+        );
+        Self { definitions: generator.take_definitions(true) }
+    }
+
+    /// What a definition is.
+    pub(super) fn of(&self, definition: &str) -> Option<&str> {
+        self.definitions.get(definition)?.get("description")?.as_str()
+    }
+
+    /// What a field is.
+    pub(super) fn of_field(&self, definition: &str, field: &str) -> Option<&str> {
+        self.definitions.get(definition)?.get("properties")?.get(field)?.get("description")?.as_str()
+    }
+}

@@ -1,0 +1,361 @@
+//! The operations a row of the table of kinds offers, as OpenAPI paths.
+//!
+//! What clients look for here: a PATCH with the kind's group, version and kind, and its query parameters
+//! `dryRun` and `fieldValidation`. The rest is for generators and for people.
+
+use std::collections::BTreeMap;
+
+use api::kinds::{Kind, Subresource};
+use api::schema::facts;
+use serde_json::{Map, Value, json};
+
+use super::definitions::Dialect;
+use crate::discovery::response_kind;
+
+const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+const PATCH_TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+const PRODUCED: [&str; 2] = ["application/json", "application/yaml"];
+
+/// Query parameters: name, type, what it does.
+type Parameter = (&'static str, &'static str, &'static str);
+const WRITE: [Parameter; 3] = [
+    ("dryRun", "string", "With `All`, the request is processed but nothing is stored."),
+    ("fieldManager", "string", "Name of the actor that makes the change."),
+    ("fieldValidation", "string", "What unknown and duplicate fields lead to: Ignore, Warn or Strict."),
+];
+const FORCE: Parameter = ("force", "boolean", "Take over fields that other managers own; apply only.");
+const LIST: [Parameter; 10] = [
+    ("allowWatchBookmarks", "boolean", "Ask for events that only carry a resource version."),
+    ("continue", "string", "Token of the previous answer, for the next part of a list."),
+    ("fieldSelector", "string", "Restricts by fields."),
+    ("labelSelector", "string", "Restricts by labels."),
+    ("limit", "integer", "Most objects in one answer."),
+    ("resourceVersion", "string", "How fresh the answer has to be, or where a watch begins."),
+    ("resourceVersionMatch", "string", "How resourceVersion is understood."),
+    ("sendInitialEvents", "boolean", "Begin a watch with the present objects."),
+    ("timeoutSeconds", "integer", "Longest time the request may take."),
+    ("watch", "boolean", "Stream changes instead of answering with a list."),
+];
+const DELETE: [Parameter; 4] = [
+    ("dryRun", "string", "With `All`, the request is processed but nothing is stored."),
+    ("gracePeriodSeconds", "integer", "Seconds until the object is gone; 0 means at once."),
+    ("orphanDependents", "boolean", "Superseded by propagationPolicy."),
+    ("propagationPolicy", "string", "What happens to dependents: Orphan, Background or Foreground."),
+];
+
+/// Definitions the row's operations speak of.
+pub(super) fn definitions(kind: &Kind) -> Vec<&str> {
+    let mut names: Vec<&str> = vec![STATUS, DELETE_OPTIONS, PATCH, &kind.definition];
+    names.extend(list_definition(kind));
+    names.extend(kind.subresources.iter().filter_map(|sub| sub_definition(kind, sub)));
+    names
+}
+
+/// `DeploymentList`, where the facts know it.
+fn list_definition(kind: &Kind) -> Option<&'static str> {
+    Some(facts().by_gvk(&kind.group, &kind.version, &format!("{}List", kind.kind))?.name())
+}
+
+fn sub_definition(kind: &Kind, sub: &Subresource) -> Option<&'static str> {
+    let (group, version, name) = response_kind(kind, sub);
+    // A log is text, whatever its kind in discovery.
+    facts().by_gvk(group, version, name).filter(|_| sub.name != "log").map(|schema| schema.name())
+}
+
+/// Path items of the row.
+pub(super) fn items(kind: &Kind, dialect: Dialect) -> BTreeMap<String, Value> {
+    let root = match kind.group.as_ref() {
+        "" => format!("/api/{}", kind.version),
+        group => format!("/apis/{group}/{}", kind.version),
+    };
+    let row = Row { kind, dialect };
+    let plural = &kind.plural;
+    let mut items = BTreeMap::new();
+    let collection = if kind.namespaced() {
+        items.insert(format!("{root}/{plural}"), row.across_namespaces());
+        format!("{root}/namespaces/{{namespace}}/{plural}")
+    } else {
+        format!("{root}/{plural}")
+    };
+    let object = format!("{collection}/{{name}}");
+    for sub in &kind.subresources {
+        items.insert(format!("{object}/{}", sub.name), row.subresource(sub));
+    }
+    items.insert(collection, row.collection());
+    items.insert(object, row.object());
+    items.retain(|_, item| item.as_object().is_some_and(|item| item.keys().any(|key| key != "parameters")));
+    items
+}
+
+struct Row<'a> {
+    kind: &'a Kind,
+    dialect: Dialect,
+}
+
+/// What distinguishes one operation.
+struct Operation<'a> {
+    /// `list`, `post`, … as `x-kubernetes-action` has it.
+    action: &'static str,
+    /// First word of the operation's id.
+    verb: &'static str,
+    /// Last part of the id.
+    suffix: String,
+    group_version_kind: (&'a str, &'a str, &'a str),
+    query: Vec<Parameter>,
+    body: Option<&'a str>,
+    answer: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    fn serves(&self, verb: &str) -> bool {
+        self.kind.verbs.contains(&verb)
+    }
+
+    fn operation(&self, action: &'static str, verb: &'static str) -> Operation<'a> {
+        Operation {
+            action,
+            verb,
+            suffix: self.kind.kind.to_string(),
+            group_version_kind: (&self.kind.group, &self.kind.version, &self.kind.kind),
+            query: Vec::new(),
+            body: None,
+            answer: Some(&self.kind.definition),
+        }
+    }
+
+    fn across_namespaces(&self) -> Value {
+        let mut item = self.item(&[]);
+        if self.serves("list") {
+            let mut list = self.list();
+            list.suffix.push_str("ForAllNamespaces");
+            self.add(&mut item, "get", &list, false);
+        }
+        Value::Object(item)
+    }
+
+    fn list(&self) -> Operation<'a> {
+        Operation {
+            query: LIST.to_vec(),
+            answer: list_definition(self.kind),
+            ..self.operation("list", "list")
+        }
+    }
+
+    fn collection(&self) -> Value {
+        let mut item = self.item(if self.kind.namespaced() { &["namespace"] } else { &[] });
+        if self.serves("list") {
+            self.add(&mut item, "get", &self.list(), self.kind.namespaced());
+        }
+        if self.serves("create") {
+            let body = Some(self.kind.definition.as_ref());
+            let create = Operation { query: WRITE.to_vec(), body, ..self.operation("post", "create") };
+            self.add(&mut item, "post", &create, self.kind.namespaced());
+        }
+        if self.serves("deletecollection") {
+            let query = [&LIST[1..8], &DELETE[..]].concat();
+            let delete = Operation {
+                query,
+                body: Some(DELETE_OPTIONS),
+                answer: Some(STATUS),
+                ..self.operation("deletecollection", "deleteCollection")
+            };
+            self.add(&mut item, "delete", &delete, self.kind.namespaced());
+        }
+        Value::Object(item)
+    }
+
+    fn object(&self) -> Value {
+        let mut item = self.named_item();
+        let body = Some(self.kind.definition.as_ref());
+        let namespaced = self.kind.namespaced();
+        if self.serves("get") {
+            self.add(&mut item, "get", &self.operation("get", "read"), namespaced);
+        }
+        if self.serves("update") {
+            let update = Operation { query: WRITE.to_vec(), body, ..self.operation("put", "replace") };
+            self.add(&mut item, "put", &update, namespaced);
+        }
+        if self.serves("patch") {
+            self.add(&mut item, "patch", &self.patch(), namespaced);
+        }
+        if self.serves("delete") {
+            let delete = Operation {
+                query: DELETE.to_vec(),
+                body: Some(DELETE_OPTIONS),
+                answer: Some(STATUS),
+                ..self.operation("delete", "delete")
+            };
+            self.add(&mut item, "delete", &delete, namespaced);
+        }
+        Value::Object(item)
+    }
+
+    fn patch(&self) -> Operation<'a> {
+        let query = [&WRITE[..], &[FORCE]].concat();
+        Operation { query, body: Some(PATCH), ..self.operation("patch", "patch") }
+    }
+
+    fn subresource(&self, sub: &'a Subresource) -> Value {
+        let mut item = self.named_item();
+        let definition = sub_definition(self.kind, sub);
+        let stream = ["attach", "exec", "portforward", "proxy"].contains(&sub.name.as_ref());
+        for verb in &sub.verbs {
+            let (method, action, word) = match *verb {
+                "get" => ("get", "get", "read"),
+                "create" => ("post", "post", "create"),
+                "update" => ("put", "put", "replace"),
+                "patch" => ("patch", "patch", "patch"),
+                "delete" => ("delete", "delete", "delete"),
+                _ => continue,
+            };
+            let base = if *verb == "patch" { self.patch() } else { self.operation(action, word) };
+            let mut operation =
+                Operation { group_version_kind: response_kind(self.kind, sub), answer: definition, ..base };
+            operation.suffix.push_str(&capitalised(&sub.name));
+            if stream {
+                operation.action = "connect";
+                operation.verb = connect_word(method);
+            } else if matches!(*verb, "create" | "update") {
+                operation.body = definition;
+                operation.query = WRITE.to_vec();
+            }
+            self.add(&mut item, method, &operation, self.kind.namespaced());
+        }
+        Value::Object(item)
+    }
+
+    /// A path item with its path parameters.
+    fn item(&self, parameters: &[&str]) -> Map<String, Value> {
+        let parameters: Vec<Value> = parameters.iter().map(|name| self.path_parameter(name)).collect();
+        let mut item = Map::new();
+        if !parameters.is_empty() {
+            item.insert("parameters".to_owned(), Value::Array(parameters));
+        }
+        item
+    }
+
+    fn named_item(&self) -> Map<String, Value> {
+        self.item(if self.kind.namespaced() { &["name", "namespace"] } else { &["name"] })
+    }
+
+    fn path_parameter(&self, name: &str) -> Value {
+        let mut parameter = json!({
+            "name": name, "in": "path", "required": true, "uniqueItems": true,
+            "description": format!("{name} of the {}", self.kind.kind),
+        });
+        self.typed(&mut parameter, "string");
+        parameter
+    }
+
+    /// 2.0 has the type in the parameter, 3.0 in a schema of its own.
+    fn typed(&self, parameter: &mut Value, ty: &str) {
+        match self.dialect {
+            Dialect::V2 => parameter["type"] = json!(ty),
+            Dialect::V3 => {
+                parameter["schema"] = json!({"type": ty, "uniqueItems": true});
+                if let Some(map) = parameter.as_object_mut() {
+                    map.remove("uniqueItems");
+                }
+            }
+        }
+    }
+
+    fn add(&self, item: &mut Map<String, Value>, method: &str, operation: &Operation<'_>, namespaced: bool) {
+        let (group, version, kind) = operation.group_version_kind;
+        let scope = if namespaced { "Namespaced" } else { "" };
+        let tag = group_word(&self.kind.group);
+        let id = format!(
+            "{}{}{}{scope}{}",
+            operation.verb,
+            tag.iter().map(|part| capitalised(part)).collect::<String>(),
+            capitalised(&self.kind.version),
+            operation.suffix,
+        );
+        let mut out = json!({
+            "tags": [format!("{}_{}", tag.join(""), self.kind.version)],
+            "description": format!("{} {}", operation.verb, self.kind.kind),
+            "operationId": id,
+            "x-kubernetes-action": operation.action,
+            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
+        });
+        let mut parameters: Vec<Value> = operation
+            .query
+            .iter()
+            .map(|(name, ty, description)| {
+                let mut parameter =
+                    json!({"name": name, "in": "query", "uniqueItems": true, "description": description});
+                self.typed(&mut parameter, ty);
+                parameter
+            })
+            .collect();
+        self.add_body(&mut out, &mut parameters, method, operation.body);
+        if !parameters.is_empty() {
+            out["parameters"] = Value::Array(parameters);
+        }
+        out["responses"] = self.responses(operation.answer);
+        item.insert(method.to_owned(), out);
+    }
+
+    fn add_body(&self, out: &mut Value, parameters: &mut Vec<Value>, method: &str, body: Option<&str>) {
+        let patch = method == "patch";
+        if self.dialect == Dialect::V2 {
+            out["consumes"] = if patch { json!(PATCH_TYPES) } else { json!(["*/*"]) };
+            out["produces"] = json!(PRODUCED);
+            if let Some(body) = body {
+                let schema = self.dialect.reference(body);
+                parameters.push(
+                    json!({"name": "body", "in": "body", "required": body != DELETE_OPTIONS, "schema": schema}),
+                );
+            }
+        } else if let Some(body) = body {
+            let types: &[&str] = if patch { &PATCH_TYPES } else { &["*/*"] };
+            out["requestBody"] = json!({
+                "required": body != DELETE_OPTIONS, "content": self.content(types, self.dialect.reference(body)),
+            });
+        }
+    }
+
+    fn content(&self, types: &[&str], schema: Value) -> Value {
+        types.iter().map(|ty| ((*ty).to_owned(), json!({"schema": schema}))).collect::<Map<_, _>>().into()
+    }
+
+    fn responses(&self, answer: Option<&str>) -> Value {
+        let schema = answer.map_or_else(|| json!({"type": "string"}), |name| self.dialect.reference(name));
+        let ok = match self.dialect {
+            Dialect::V2 => json!({"description": "OK", "schema": schema}),
+            Dialect::V3 => json!({"description": "OK", "content": self.content(&PRODUCED, schema)}),
+        };
+        json!({"200": ok, "401": {"description": "Unauthorized"}})
+    }
+}
+
+/// `rbac.authorization.k8s.io` → `rbac`, `authorization`; `core` for the core group.
+fn group_word(group: &str) -> Vec<String> {
+    let group = group.strip_suffix(".k8s.io").unwrap_or(group);
+    match group {
+        "" => vec!["core".to_owned()],
+        group => group.split('.').map(str::to_owned).collect(),
+    }
+}
+
+fn connect_word(method: &str) -> &'static str {
+    match method {
+        "get" => "connectGet",
+        "post" => "connectPost",
+        "put" => "connectPut",
+        "patch" => "connectPatch",
+        _ => "connectDelete",
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
+}

@@ -1,0 +1,119 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn parsed(document: &Document) -> Value {
+    serde_json::from_slice(&document.content()).unwrap()
+}
+
+/// Every `$ref` in a tree.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, inner) in map {
+                match inner.as_str().filter(|_| key == "$ref") {
+                    Some(target) => drop(found.insert(target.rsplit('/').next().unwrap().to_owned())),
+                    None => references(inner, found),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
+#[track_caller]
+fn check_references(document: &Value, definitions: &Value) {
+    let mut found = BTreeSet::new();
+    references(document, &mut found);
+    let missing: Vec<_> = found.iter().filter(|name| definitions.get(name).is_none()).collect();
+    assert!(missing.is_empty() && found.len() > 10, "{missing:?}");
+}
+
+/// The PATCH that `kubectl` looks for, and its query parameters.
+fn patch_parameters(document: &Value, kind: &Kind) -> Option<Vec<String>> {
+    document["paths"].as_object().unwrap().iter().find_map(|(path, item)| {
+        let patch = item.get("patch").filter(|_| path.ends_with("{name}"))?;
+        let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+        (patch["x-kubernetes-group-version-kind"] == gvk).then(|| {
+            let parameters = patch["parameters"].as_array().unwrap();
+            parameters.iter().map(|p| p["name"].as_str().unwrap().to_owned()).collect()
+        })
+    })
+}
+
+#[track_caller]
+fn check_rows(document: &Value, definitions: &Value, kinds: &[&Kind]) {
+    for kind in kinds {
+        let definition = &definitions[kind.definition.as_ref()];
+        assert_eq!(definition["x-kubernetes-group-version-kind"][0]["kind"], *kind.kind);
+        if kind.group != "metrics.k8s.io" {
+            let described = definition["description"].is_string();
+            assert!(described, "list {} in openapi/descriptions.rs", kind.kind);
+        }
+        if kind.verbs.contains(&"patch") {
+            let parameters = patch_parameters(document, kind).unwrap();
+            for wanted in ["dryRun", "fieldValidation", "fieldManager", "force"] {
+                assert!(parameters.iter().any(|p| p == wanted), "{} {wanted}", kind.kind);
+            }
+        }
+    }
+}
+
+#[test]
+fn v2_describes_every_row() {
+    let table = api::kinds::builtin();
+    let kinds: Vec<&Kind> = table.iter().map(AsRef::as_ref).collect();
+    let document =
+        parsed(&OpenApi::new(table.clone()).serve("/openapi/v2", "application/json", None).unwrap());
+    check_references(&document, &document["definitions"]);
+    check_rows(&document, &document["definitions"], &kinds);
+    let containers = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    assert!(containers["description"].is_string());
+}
+
+#[test]
+fn v3_describes_every_row_and_names_its_hash() {
+    let table = api::kinds::builtin();
+    let openapi = OpenApi::new(table.clone());
+    let index = parsed(&openapi.serve("/openapi/v3", "", None).unwrap());
+    for (path, kinds) in group_versions(&table) {
+        let url = index["paths"][&path]["serverRelativeURL"].as_str().unwrap();
+        let (url, hash) = url.split_once("?hash=").unwrap();
+        let document = openapi.serve(url, "", Some(hash)).unwrap();
+        assert!(document.immutable && !openapi.serve(url, "", Some("x")).unwrap().immutable);
+        let document = parsed(&document);
+        check_references(&document, &document["components"]["schemas"]);
+        check_rows(&document, &document["components"]["schemas"], &kinds);
+    }
+    assert!(openapi.serve("/openapi/v3/apis/nope/v1", "", None).is_none());
+    assert!(openapi.serve("/openapi/v1", "", None).is_none());
+}
+
+#[test]
+fn operation_ids_are_unique() {
+    let document = parsed(&OpenApi::new(api::kinds::builtin()).serve("/openapi/v2", "", None).unwrap());
+    let mut seen = BTreeSet::new();
+    for item in document["paths"].as_object().unwrap().values() {
+        for operation in item.as_object().unwrap().values().filter(|o| o.is_object()) {
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(seen.insert(id.to_owned()), "{id}");
+        }
+    }
+    assert!(
+        seen.contains("patchAppsV1NamespacedDeployment") && seen.contains("listCoreV1PodForAllNamespaces")
+    );
+}
+
+#[test]
+fn protobuf_is_served_to_those_who_ask() {
+    let openapi = OpenApi::new(api::kinds::builtin());
+    for accept in [V2_PROTOBUF, V2_PROTOBUF_OLD] {
+        let document = openapi.serve("/openapi/v2", accept, None).unwrap();
+        assert_eq!(document.content_type, V2_PROTOBUF);
+        let content = document.content();
+        assert!(content.starts_with(b"\x0a\x032.0\x12"), "{:?}", &content[..20]);
+    }
+}
