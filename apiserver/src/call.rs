@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use crate::allocators::Allocators;
+use crate::openapi::OpenApi;
 use crate::request::{Options, RequestInfo};
 use crate::storage::{Entry, Store, StoreError};
 use crate::{Config, health, node_proxy};
@@ -28,6 +29,9 @@ pub(crate) struct Server {
     pub(crate) allocators: Allocators,
     pub(crate) measures: health::Measures,
     pub(crate) nodes: node_proxy::Nodes,
+    pub(crate) openapi: Arc<OpenApi>,
+    /// `host:port` that others reach this server at.
+    pub(crate) address: String,
 }
 
 impl Server {

@@ -90,7 +90,7 @@ async fn dispatch(
     if !info.is_resource() {
         return match health::respond(&server, &info, request.uri()) {
             Some(response) => Ok(response),
-            None => paths::respond(&server, &info, request.headers()).await,
+            None => paths::respond(&server, &info, &query_pairs(request.uri())?, request.headers()).await,
         };
     }
     let kinds = server.kinds();
@@ -124,7 +124,8 @@ async fn route(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body
     if !info.subresource.is_empty() {
         return subresources::respond(call, request).await;
     }
-    if !call.kind.verbs.contains(&info.verb) {
+    let needs_name = ["update", "patch"].contains(&info.verb) && info.name.is_empty();
+    if needs_name || !call.kind.verbs.contains(&info.verb) {
         return Err(method_not_allowed());
     }
     match info.verb {

@@ -12,7 +12,6 @@ mod bootstrap;
 mod call;
 mod chain;
 mod deletion;
-mod describe;
 mod encode;
 mod handlers;
 mod health;
@@ -24,7 +23,6 @@ mod registry;
 mod request;
 mod serve;
 mod subresources;
-mod table;
 
 pub mod discovery;
 pub mod document;
@@ -51,6 +49,9 @@ use tokio_rustls::TlsAcceptor;
 pub use allocators::{Ipv4Range, NODE_PORTS};
 use call::Server;
 use storage::{Store, StoreError};
+
+/// The port in the `kubernetes` Service's endpoints when nothing listens.
+const DEFAULT_PORT: u16 = 6443;
 
 /// What a server needs to know.
 #[derive(Clone)]
@@ -139,6 +140,8 @@ pub async fn run(
     let nodes =
         node_proxy::Nodes::new(config.pki.client_config(config.pki.agent_client())?, Arc::clone(&clock));
     let allocators = stored_services(&config, &*store).await?;
+    let port = address.map_or(DEFAULT_PORT, |address| address.port());
+    let (openapi, advertise) = (Arc::new(openapi::OpenApi::new(config.kinds.clone())), config.advertise);
     let server = Arc::new(Server {
         kinds: RwLock::new(Arc::new(config.kinds.clone())),
         config,
@@ -148,9 +151,10 @@ pub async fn run(
         shutdown: shutdown.clone(),
         allocators,
         measures: health::Measures::default(),
+        openapi,
+        address: SocketAddr::new(advertise, port).to_string(),
         nodes,
     });
-    let port = address.map_or(6443, |address| address.port());
     bootstrap::run(&server, port).await.map_err(Error::Bootstrap)?;
     if let Some(listener) = listener {
         shutdown.spawn(serve::accept_loop(Arc::clone(&server), listener, acceptor));

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::call::{Call, parse, store_status};
 use crate::node_proxy::Target;
-use crate::{output, table};
+use crate::output;
 
 /// A node that takes longer is left out.
 const NODE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(crate) async fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Res
     }
     items.sort_by_key(key);
     let value = if accepted.form == output::Form::Table {
-        table::render(call, json!({}), &items, true)
+        output::table(call, json!({}), &items)?
     } else {
         json!({"kind": format!("{}List", call.kind.kind), "apiVersion": call.kind.api_version(),
                "metadata": {}, "items": items})

@@ -2,6 +2,7 @@
 //!
 //! Stored bytes go out as they are; only tables, metadata-only views and YAML are made anew.
 
+use api::table::IncludeObject;
 use api::{Kind, Reason, Status};
 use axum::body::Body;
 use bytes::Bytes;
@@ -135,7 +136,7 @@ pub(crate) fn object(
         Form::Table => {
             let object = parse(&bytes)?;
             let metadata = json!({"resourceVersion": api::object::resource_version(&object)});
-            crate::table::render(call, metadata, &[object], true)
+            table(call, metadata, &[object])?
         }
         Form::Metadata => metadata_only(&parse(&bytes)?),
         Form::MetadataList => return Err(not_acceptable_here()),
@@ -161,6 +162,14 @@ pub(crate) fn encode(
         return Ok(json_bytes(code, pretty.into()));
     }
     Ok(json_value(code, value))
+}
+
+/// Printed columns of objects of the call's kind.
+pub(crate) fn table(call: &Call, metadata: Value, objects: &[Value]) -> Result<Value, Status> {
+    let asked = call.options.include_object.as_str();
+    let include = IncludeObject::parse(asked)
+        .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {asked:?}")))?;
+    Ok(api::table::render(&call.kind, objects, call.server.clock.now(), include, metadata))
 }
 
 /// 406 for a list form asked of one object, and the other way round.

@@ -1,18 +1,22 @@
 //! Paths that are no resource: metrics, discovery, OpenAPI, token keys, the index.
 
+use std::sync::Arc;
+
 use api::Status;
 use axum::body::Body;
+use http::header::ACCEPT;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::call::Server;
 use crate::request::RequestInfo;
-use crate::{authn, describe, health, output};
+use crate::{authn, discovery, health, output};
 
 /// Answers or 404.
 pub(crate) async fn respond(
     server: &Server,
     info: &RequestInfo,
+    query: &[(String, String)],
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Status> {
     if !["get", "head"].contains(&info.verb) {
@@ -27,8 +31,27 @@ pub(crate) async fn respond(
             let keys = json!({"keys": [server.config.pki.token_key().public_jwk()]});
             Ok(output::json_value(StatusCode::OK, &keys))
         }
-        _ => describe::describe(server, path, headers).ok_or_else(Status::no_such_path),
+        _ => describe(server, path, query, headers).await?.ok_or_else(Status::no_such_path),
     }
+}
+
+/// Discovery and OpenAPI. The large documents are made at first use, aside from other requests.
+async fn describe(
+    server: &Server,
+    path: &str,
+    query: &[(String, String)],
+    headers: &HeaderMap,
+) -> Result<Option<Response<Body>>, Status> {
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let document = if path.starts_with("/openapi/") {
+        let hash = query.iter().find(|(key, _)| key == "hash").map(|(_, value)| value.clone());
+        let (openapi, path) = (Arc::clone(&server.openapi), path.to_owned());
+        let made = tokio::task::spawn_blocking(move || openapi.serve(&path, &accept, hash.as_deref()));
+        made.await.map_err(|_| Status::internal("the document could not be made"))?
+    } else {
+        discovery::serve(&server.kinds(), &server.address, path, &accept)
+    };
+    Ok(document.map(|document| document.respond(headers)))
 }
 
 fn index(server: &Server) -> Value {

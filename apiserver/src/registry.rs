@@ -216,7 +216,8 @@ async fn prepare_update(call: &Call, part: Part, mut new: Value, old: &Value) ->
     if part == Part::Object {
         admission::on_update(call, &mut new, old).await?;
     }
-    let changed = strategy.generation_changes(&new, old);
+    // The server's own writes (binding a pod, say) are no new wishes of a user.
+    let changed = part != Part::Whole && strategy.generation_changes(&new, old);
     metadata::set_generation(&mut new, old, changed);
     if new != *old {
         causes.extend(metadata::validate(&call.stored, &new, true));

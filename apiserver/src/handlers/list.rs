@@ -18,7 +18,6 @@ use crate::call::{Call, parse, store_status};
 use crate::output::{self, Form};
 use crate::registry::selection::Selection;
 use crate::storage::{Entry, Revision, StoreError};
-use crate::table;
 
 /// Bytes per frame of a streamed list: large enough to cost little, small enough not to hold much.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -49,15 +48,15 @@ pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response
         }
         form => {
             let objects = bytes.iter().map(|b| parse(b)).collect::<Result<Vec<_>, _>>()?;
-            let value = render(call, form, metadata, objects);
+            let value = render(call, form, metadata, objects)?;
             output::encode(call, StatusCode::OK, &value, accepted.yaml)
         }
     }
 }
 
-fn render(call: &Call, form: Form, metadata: Value, objects: Vec<Value>) -> Value {
-    match form {
-        Form::Table => table::render(call, metadata, &objects, true),
+fn render(call: &Call, form: Form, metadata: Value, objects: Vec<Value>) -> Result<Value, Status> {
+    Ok(match form {
+        Form::Table => output::table(call, metadata, &objects)?,
         Form::MetadataList => {
             let items: Vec<Value> = objects.iter().map(output::metadata_only).collect();
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
@@ -67,7 +66,7 @@ fn render(call: &Call, form: Form, metadata: Value, objects: Vec<Value>) -> Valu
             "kind": format!("{}List", call.kind.kind), "apiVersion": call.kind.api_version(),
             "metadata": metadata, "items": objects,
         }),
-    }
+    })
 }
 
 /// Where a page begins and which revision it shows.

@@ -135,8 +135,9 @@ impl Feed {
         first: First,
     ) -> Self {
         let server = &call.server;
-        let seconds =
-            call.options.timeout_seconds.unwrap_or_else(|| MIN_SECONDS + server.rng.below(EXTRA_SECONDS));
+        // Zero means "the server's choice", as in Kubernetes.
+        let asked = call.options.timeout_seconds.filter(|seconds| *seconds > 0);
+        let seconds = asked.unwrap_or_else(|| MIN_SECONDS + server.rng.below(EXTRA_SECONDS));
         let encoder = Encoder::new(Arc::clone(call), accepted.form);
         let pending = first.failure.iter().map(|status| encoder.error(status)).collect();
         Self {

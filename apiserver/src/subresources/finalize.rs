@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::Status;
+use api::{Status, object};
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
 
@@ -21,7 +21,11 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     metadata::agree_named(call, &mut sent)?;
     let written = registry::update(call, &call.info.name, Part::Whole, |current| {
         let mut new = current.clone();
-        new["spec"]["finalizers"] = sent["spec"]["finalizers"].clone();
+        let spec = object::section(&mut new, "spec");
+        match sent["spec"].get("finalizers") {
+            Some(finalizers) => spec.insert("finalizers".to_owned(), finalizers.clone()),
+            None => spec.remove("finalizers"),
+        };
         let revision = sent["metadata"]["resourceVersion"].clone();
         if !revision.is_null() {
             new["metadata"]["resourceVersion"] = revision;

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use crate::call::{Call, parse};
 use crate::output::{self, Form};
 use crate::storage::Revision;
-use crate::table;
 
 /// Marks the end of the initial events (KEP-3157).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -46,7 +45,11 @@ impl Encoder {
             Form::Table => {
                 let metadata = json!({"resourceVersion": api::object::resource_version(&object)});
                 let first = !self.columns_sent.swap(true, Ordering::Relaxed);
-                table::render(&self.call, metadata, &[object], first)
+                let mut table = output::table(&self.call, metadata, &[object])?;
+                if !first {
+                    api::table::without_headers(&mut table);
+                }
+                table
             }
             Form::Metadata | Form::MetadataList | Form::Object => output::metadata_only(&object),
         };

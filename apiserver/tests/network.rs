@@ -1,0 +1,213 @@
+//! Over real sockets on loopback: TLS, identities, and streams through to a node.
+
+#![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use apiserver::storage::memory::Memory;
+use apiserver::{Config, Ipv4Range};
+use axum::body::Body;
+use component_base::clock::RealClock;
+use component_base::rng::Rng;
+use component_base::shutdown::Shutdown;
+use component_base::tls::{Pki, SubjectNames};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+struct Cluster {
+    address: SocketAddr,
+    pki: Arc<Pki>,
+    shutdown: Shutdown,
+    _directory: tempfile::TempDir,
+}
+
+async fn start(bind: &str) -> Result<Cluster, apiserver::Error> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = RealClock::shared();
+    let names = SubjectNames::for_api_server("cluster.local", &[], &[]);
+    let pki = Arc::new(Pki::open(directory.path(), &names, clock.now()).expect("certificates"));
+    let config = Config {
+        bind: Some(bind.parse().expect("an address")),
+        advertise: [127, 0, 0, 1].into(),
+        pki: Arc::clone(&pki),
+        service_range: Ipv4Range::parse("10.43.0.0/16").expect("a range"),
+        cluster_domain: "cluster.local".to_owned(),
+        kinds: api::kinds::builtin(),
+    };
+    let shutdown = Shutdown::new();
+    let running = apiserver::run(config, Memory::open(), clock, Rng::from_system(), shutdown.clone()).await?;
+    let address = running.address.expect("an address");
+    Ok(Cluster { address, pki, shutdown, _directory: directory })
+}
+
+impl Cluster {
+    /// One request on a connection of its own; `admin` shows the administrator's certificate.
+    async fn send(&self, admin: bool, request: Request<Body>) -> Response<Incoming> {
+        let config = if admin {
+            self.pki.client_config(self.pki.admin()).expect("a configuration")
+        } else {
+            let roots = self.pki.client_config(self.pki.admin()).expect("a configuration");
+            let mut plain = (*roots).clone();
+            plain.client_auth_cert_resolver = Arc::new(NoCertificate);
+            Arc::new(plain)
+        };
+        let stream = TcpStream::connect(self.address).await.expect("connected");
+        let name = "localhost".try_into().expect("a name");
+        let stream = TlsConnector::from(config).connect(name, stream).await.expect("a handshake");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await.expect("an answer")
+    }
+
+    async fn post(&self, path: &str, body: Value) -> StatusCode {
+        let request = Request::post(path).header("host", "localhost").body(Body::from(body.to_string()));
+        self.send(true, request.expect("a request")).await.status()
+    }
+}
+
+#[derive(Debug)]
+struct NoCertificate;
+
+impl rustls::client::ResolvesClientCert for NoCertificate {
+    fn resolve(
+        &self,
+        _hints: &[&[u8]],
+        _schemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).header("host", "localhost").body(Body::empty()).expect("a request")
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_an_identity() {
+    let cluster = start("127.0.0.1:0").await.expect("a server");
+    let admin = cluster.send(true, get("/api/v1/namespaces/default")).await;
+    assert_eq!(admin.status(), 200);
+    let nobody = cluster.send(false, get("/api/v1/namespaces/default")).await;
+    assert_eq!(nobody.status(), 401);
+    assert_eq!(text(cluster.send(false, get("/readyz")).await).await, "ok");
+    // A watch does not hold up the end.
+    let watch = cluster.send(true, get("/api/v1/pods?watch=1&resourceVersion=0")).await;
+    assert_eq!(watch.status(), 200);
+    cluster.shutdown.trigger();
+    assert_eq!(text(watch).await, "");
+    cluster.shutdown.drained().await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_explained() {
+    let first = start("127.0.0.1:0").await.expect("a server");
+    let error = start(&first.address.to_string()).await.err().expect("refused").to_string();
+    assert!(error.contains(&format!("cannot listen on {}: another program", first.address)), "{error}");
+    first.shutdown.trigger();
+}
+
+/// A node that answers logs with the path it was asked for, and turns upgraded streams to upper case.
+async fn node(pki: &Pki) -> u16 {
+    let now = RealClock::shared().now();
+    let identity = pki.node_identity("n1", &[[127, 0, 0, 1].into()], now).expect("a certificate");
+    let acceptor = TlsAcceptor::from(pki.node_server_config(&identity).expect("a configuration"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("accepted");
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await.expect("a handshake");
+                let service = hyper::service::service_fn(answer);
+                let server = hyper::server::conn::http1::Builder::new();
+                let _ = server.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+            });
+        }
+    });
+    port
+}
+
+async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+    let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    if path.starts_with("/containerLogs/") {
+        return Ok(Response::new(Body::from(path)));
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    for name in ["upgrade", "connection"] {
+        response.headers_mut().insert(name, request.headers()[name].clone());
+    }
+    response.headers_mut().insert("x-path", path.parse().expect("a header"));
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(hyper::upgrade::on(&mut request).await.expect("upgraded"));
+        let mut buffer = [0; 64];
+        while let Ok(read) = stream.read(&mut buffer).await {
+            let upper = buffer[..read].to_ascii_uppercase();
+            if read == 0 || stream.write_all(&upper).await.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(response)
+}
+
+#[tokio::test]
+async fn logs_and_streams_reach_the_node() {
+    let cluster = start("127.0.0.1:0").await.expect("a server");
+    let port = node(&cluster.pki).await;
+    let n1 = json!({"metadata": {"name": "n1"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
+    assert_eq!(cluster.post("/api/v1/nodes", n1).await, 201);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n1", "containers": [
+        {"name": "a", "image": "i:1"}]}});
+    assert_eq!(cluster.post("/api/v1/namespaces/default/pods", pod).await, 201);
+
+    let log =
+        cluster.send(true, get("/api/v1/namespaces/default/pods/p/log?follow=true&tailLines=3&x=1")).await;
+    assert_eq!(text(log).await, "/containerLogs/default/p/a?follow=true&tailLines=3");
+
+    let exec = Request::post(
+        "/api/v1/namespaces/default/pods/p/exec?command=a%20b&command=c&stdin=true&stdout=true&tty=true",
+    )
+    .header("host", "localhost")
+    .header("connection", "Upgrade")
+    .header("upgrade", "SPDY/3.1")
+    .body(Body::empty())
+    .expect("a request");
+    let mut upgraded = cluster.send(true, exec).await;
+    assert_eq!(upgraded.status(), 101);
+    assert_eq!(upgraded.headers()["upgrade"], "SPDY/3.1");
+    assert_eq!(
+        upgraded.headers()["x-path"],
+        "/exec/default/p/a?input=1&output=1&tty=1&command=a%20b&command=c"
+    );
+    let mut stream = TokioIo::new(hyper::upgrade::on(&mut upgraded).await.expect("upgraded"));
+    stream.write_all(b"hello").await.expect("written");
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).await.expect("read");
+    assert_eq!(&back, b"HELLO");
+
+    let plain = Request::post("/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=true");
+    let plain = plain.header("host", "localhost").body(Body::empty()).expect("a request");
+    assert_eq!(cluster.send(true, plain).await.status(), 400);
+    cluster.shutdown.trigger();
+}
