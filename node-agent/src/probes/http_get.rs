@@ -84,15 +84,19 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    // The connection is dropped with the answer's head; probes do not read bodies.
-    tokio::select! {
-        answer = sender.send_request(request) => {
-            answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
-        }
-        ended = connection => {
-            Err(ended.err().map_or_else(|| "EOF".to_owned(), |error| error.to_string()))
-        }
-    }
+    // The connection is dropped with the answer's head; probes do not read bodies. A server that closes at
+    // once may end the connection before the answer is looked at: the answer still counts.
+    let (answer, connection) = (sender.send_request(request), connection);
+    tokio::pin!(answer, connection);
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        ended = &mut connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => return Err(error.to_string()),
+        },
+    };
+    answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
 }
 
 fn connector() -> Result<TlsConnector, String> {
