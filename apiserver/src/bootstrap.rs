@@ -1,15 +1,20 @@
 //! Objects every cluster has: namespaces, their default accounts, and the `kubernetes` Service with its
 //! endpoints. Reconciled at each start, so a changed address is corrected.
 //!
-//! Entry point: [`run`].
+//! Entry points: [`run`] at start, then [`keep`] as long as the server lives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Reason, Status, object};
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::call::{Call, Server};
+use crate::call::{Call, Server, store_status};
 use crate::registry::{self, Part};
+
+/// Pause before watching again after a failure.
+const RETRY: Duration = Duration::from_secs(5);
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -30,6 +35,34 @@ pub(crate) async fn run(server: &Arc<Server>, port: u16) -> Result<(), Status> {
             .await?;
     }
     service(server, port).await
+}
+
+/// Restores the `kubernetes` Service and its endpoints whenever somebody changes or deletes them.
+pub(crate) async fn keep(server: Arc<Server>, port: u16) {
+    loop {
+        if let Err(status) = keep_until_lost(&server, port).await {
+            tracing::warn!(message = status.message, "the kubernetes service could not be kept");
+        }
+        server.clock.sleep(RETRY).await;
+    }
+}
+
+/// Ends when a watch ends.
+async fn keep_until_lost(server: &Arc<Server>, port: u16) -> Result<(), Status> {
+    let mut changes = Vec::new();
+    for (group, plural) in [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")] {
+        let key = api::names::storage_key(group, plural, Some("default"), "kubernetes");
+        let after = server.store.revision();
+        changes.push(server.store.watch(&key, after).await.map_err(store_status)?);
+    }
+    let mut changes = futures::stream::select_all(changes);
+    // What changed before the watches began.
+    service(server, port).await?;
+    while let Some(change) = changes.next().await {
+        change.map_err(store_status)?;
+        service(server, port).await?;
+    }
+    Ok(())
 }
 
 async fn service(server: &Arc<Server>, port: u16) -> Result<(), Status> {
@@ -88,12 +121,13 @@ async fn ensure(
 ) -> Result<(), Status> {
     let Some(kind) = server.kinds().resource(group, version, plural).cloned() else { return Ok(()) };
     let name = object::name(&wanted).to_owned();
-    let call = Call::internal(server, &kind, namespace, "");
-    match registry::create(&call, wanted.clone()).await {
-        Err(status) if status.reason == Reason::AlreadyExists => {}
-        outcome => return outcome.map(|_| ()),
-    }
     let call = Call::internal(server, &kind, namespace, &name);
+    if server.stored(&call.key(&name)).await?.is_none() {
+        match registry::create(&call, wanted.clone()).await {
+            Err(status) if status.reason == Reason::AlreadyExists => {}
+            outcome => return outcome.map(|_| ()),
+        }
+    }
     registry::update(&call, &name, Part::Whole, |current| {
         let mut new = current.clone();
         adjust(&wanted, &mut new);

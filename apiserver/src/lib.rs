@@ -13,6 +13,7 @@ mod call;
 mod chain;
 mod deletion;
 mod encode;
+mod expiry;
 mod handlers;
 mod health;
 mod metrics_api;
@@ -156,6 +157,8 @@ pub async fn run(
         nodes,
     });
     bootstrap::run(&server, port).await.map_err(Error::Bootstrap)?;
+    shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));
+    shutdown.spawn_until(expiry::run(Arc::clone(&server)));
     if let Some(listener) = listener {
         shutdown.spawn(serve::accept_loop(Arc::clone(&server), listener, acceptor));
     }

@@ -27,8 +27,12 @@ use patient::Patient;
 
 /// A peer that does not finish its handshake holds nothing for longer.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request's headers may take.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an HTTP/1.1 connection may sit idle or dribble headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often an HTTP/2 peer is asked whether it still lives; a dead one would keep its watches.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// Requests, watches included, at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 1000;
 /// Wait after a failed accept (out of file descriptors, say) before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,7 +89,12 @@ async fn connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsAccepto
     };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_EVERY);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -147,6 +147,14 @@ async fn node(pki: &Pki) -> u16 {
 
 async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    if path == "/metrics/usage" {
+        let usage = json!({
+            "node": {"timestamp": "2026-01-01T00:00:00Z", "windowSeconds": 15, "cpuNanoCores": 7,
+                     "memoryWorkingSetBytes": 1024},
+            "pods": [],
+        });
+        return Ok(Response::new(Body::from(usage.to_string())));
+    }
     if path.starts_with("/containerLogs/") {
         return Ok(Response::new(Body::from(path)));
     }
@@ -205,6 +213,10 @@ async fn logs_and_streams_reach_the_node() {
     let mut back = [0; 5];
     stream.read_exact(&mut back).await.expect("read");
     assert_eq!(&back, b"HELLO");
+
+    let usage = text(cluster.send(true, get("/apis/metrics.k8s.io/v1beta1/nodes/n1")).await).await;
+    let usage: Value = serde_json::from_str(&usage).expect("JSON");
+    assert_eq!(usage["usage"], json!({"cpu": "7n", "memory": "1Ki"}));
 
     let plain = Request::post("/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=true");
     let plain = plain.header("host", "localhost").body(Body::empty()).expect("a request");
