@@ -13,9 +13,12 @@ use crate::endpoints::EndpointsObjects;
 use crate::garbage_collector;
 use crate::namespace::Namespaces;
 use crate::node_ipam::{NodeAddresses, Range};
+use crate::node_lifecycle::NodeLifecycle;
+use crate::pod_gc::PodGarbage;
 use crate::replica_set::ReplicaSets;
 use crate::root_ca::RootAuthorities;
 use crate::service_account::ServiceAccounts;
+use crate::taint_eviction::TaintEviction;
 
 /// What the controllers cannot find out from the cluster.
 #[derive(Debug, Clone)]
@@ -75,6 +78,12 @@ const CONTROLLERS: &[Row] = &[
         start.run(RootAuthorities::new(&start.informers, start.config.root_ca.clone()));
     }),
     ("nodeipam", start_node_ipam),
+    ("nodelifecycle", |start| start.run(NodeLifecycle::new(&start.informers, start.clock.clone()))),
+    ("taint-eviction", |start| start.run(TaintEviction::new(&start.informers, start.clock.clone()))),
+    ("podgc", |start| {
+        let limit = start.config.terminated_pod_threshold;
+        start.run(PodGarbage::new(&start.informers, start.clock.clone(), limit));
+    }),
     ("replicaset", |start| start.run(ReplicaSets::new(&start.informers))),
     ("deployment", |start| start.run(Deployments::new(&start.informers))),
     ("endpointslice", |start| start.run(EndpointSlices::new(&start.informers))),

@@ -11,11 +11,14 @@ pub mod endpoints;
 pub mod garbage_collector;
 pub mod namespace;
 pub mod node_ipam;
+pub mod node_lifecycle;
 pub mod owners;
+pub mod pod_gc;
 pub mod pods;
 pub mod replica_set;
 pub mod root_ca;
 pub mod service_account;
 pub mod services;
+pub mod taint_eviction;
 
 pub use controllers::{Config, run};
