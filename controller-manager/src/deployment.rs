@@ -150,6 +150,3 @@ fn matching(deployments: &Informer<Deployment>, set: &ReplicaSet) -> Vec<Key> {
     };
     in_namespace.into_iter().filter(adopts).map(|deployment| Key::of(&deployment.metadata)).collect()
 }
-
-#[cfg(test)]
-mod tests;

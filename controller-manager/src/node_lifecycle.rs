@@ -221,7 +221,6 @@ impl NodeLifecycle {
         let mut signs = self.signs.lock();
         let sign = signs.entry(name).or_insert(Sign { mark, at: now });
         if sign.mark != mark {
-            // What this controller writes itself is no sign of life.
             *sign = Sign { mark, at: now };
         }
         sign.at

@@ -7,7 +7,7 @@ use client::execute::Failure;
 
 use super::progress;
 use super::revision;
-use super::rollout::Rollout;
+use super::rollout::{Rollout, Set};
 
 /// Scales the new set up, or else the old ones down, or else cleans up after a finished rollout.
 pub(super) fn step(rollout: &mut Rollout<'_>, last: Option<&Failure>) {
@@ -47,7 +47,7 @@ fn shrink_old(rollout: &mut Rollout<'_>) -> bool {
         return false;
     }
     let min_available = rollout.wanted() - rollout.max_unavailable();
-    let new_unavailable = rollout.new_set().map_or(0, |set| set.replicas - set.available());
+    let new_unavailable = rollout.new_set().map_or(0, |set| set.replicas - set.lasting());
     let surplus = rollout.total() - min_available - new_unavailable;
     if surplus <= 0 {
         return false;
@@ -68,7 +68,7 @@ fn shrink_old(rollout: &mut Rollout<'_>) -> bool {
 /// Old pods that are not available go first: they hold up the rollout and serve nobody.
 fn drop_unhealthy(rollout: &Rollout<'_>, sizes: &mut [(usize, i32)], mut surplus: i32) {
     for (index, size) in sizes {
-        let unhealthy = (*size - rollout.sets[*index].available()).max(0);
+        let unhealthy = (*size - rollout.sets[*index].lasting()).max(0);
         let dropped = unhealthy.min(surplus);
         *size -= dropped;
         surplus -= dropped;
@@ -77,7 +77,7 @@ fn drop_unhealthy(rollout: &Rollout<'_>, sizes: &mut [(usize, i32)], mut surplus
 
 /// Available old pods go as far as enough remain available in all sets together.
 fn drop_healthy(rollout: &Rollout<'_>, sizes: &mut [(usize, i32)], min_available: i32) {
-    let available: i32 = rollout.sets.iter().map(super::rollout::Set::available).sum();
+    let available: i32 = rollout.sets.iter().map(Set::lasting).sum();
     let mut surplus = (available - min_available).max(0);
     for (_, size) in sizes {
         let dropped = (*size).min(surplus);

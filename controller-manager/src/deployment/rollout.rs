@@ -64,6 +64,12 @@ impl Set {
         self.object.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
     }
 
+    /// Available pods that can be counted on: those beyond the set's size are about to go, even if its
+    /// status does not say so yet.
+    pub(super) fn lasting(&self) -> i32 {
+        self.available().min(self.object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
+    }
+
     pub(super) fn ready(&self) -> i32 {
         self.object.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0)
     }
