@@ -29,8 +29,11 @@ pub mod volumes;
 // What pods run on.
 pub mod container_runtime;
 pub mod network;
+pub mod os;
 pub mod proxy;
+pub mod seccomp;
 pub mod server;
+pub mod shim;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -128,6 +131,8 @@ pub struct Dependencies {
     pub network: Arc<dyn PodNetwork>,
     /// Has images.
     pub images: Arc<dyn ImageService>,
+    /// Watches the API as this node; shared with the service proxy, so Services are watched once.
+    pub informers: Informers,
 }
 
 /// Why the agent cannot start.
@@ -187,7 +192,7 @@ pub async fn run(
     dependencies: Dependencies,
     shutdown: Shutdown,
 ) -> Result<Running, StartError> {
-    let Dependencies { clock, rng, runtime, network, images } = dependencies;
+    let Dependencies { clock, rng, runtime, network, images, informers } = dependencies;
     let (locations, logs) = (config.locations(), config.logs());
     for dir in [&locations.pods, &logs] {
         let failed = |source| StartError::Prepare { path: dir.clone(), source };
@@ -197,14 +202,13 @@ pub async fn run(
     let recovered = runtime.recover().await?;
     let live: Vec<(String, PathBuf)> = recovered
         .iter()
-        .filter(|record| !record.config.host_network)
+        .filter(|record| !record.config.host_network && record.shim_pid != 0)
         .map(|record| (record.config.uid.clone(), record.netns.clone()))
         .collect();
     network.recover(&live).await?;
     let runtime_events = runtime.events();
 
     let (sender, events) = mpsc::unbounded_channel();
-    let informers = Informers::new(client.clone(), clock.clone(), rng.clone(), shutdown.clone());
     let sources = Sources::start(informers, &config.node_name, sender.clone());
     let recorder = Recorder::new(client.clone(), clock.clone(), "kubelet", &config.node_name, &shutdown);
     let table = Arc::new(PodTable::new(logs.clone()));
@@ -272,6 +276,3 @@ pub async fn teardown(data_dir: &Path, runtime: &dyn ContainerRuntime) -> Result
 #[derive(Debug, thiserror::Error)]
 #[error("not removed: {}", .0.join("; "))]
 pub struct TeardownError(pub Vec<String>);
-pub mod os;
-pub mod seccomp;
-pub mod shim;

@@ -8,6 +8,7 @@ mod runtime;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::informer::Informers;
 use component_base::clock::FakeClock;
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
@@ -106,6 +107,7 @@ async fn agent(
         runtime: runtime.clone(),
         network: Arc::new(FakeNetwork),
         images: images.clone(),
+        informers: Informers::new(api.client(), clock.clone(), Rng::seeded(2), shutdown.clone()),
     };
     let mut running =
         node_agent::run(config, api.client(), dependencies, shutdown.clone()).await.expect("an agent");

@@ -66,8 +66,10 @@ impl Worker {
         } else {
             self.node.network.addresses(&self.uid)
         };
-        // Without an address the set-up had not ended; it is idempotent and simply runs again.
-        self.observed.set_up = !addresses.is_empty();
+        // A pod whose shim died with the agent can only be removed and made anew; without an address the set-up
+        // had not ended, is idempotent and simply runs again.
+        self.stale_sandbox = record.shim_pid == 0;
+        self.observed.set_up = !addresses.is_empty() && !self.stale_sandbox;
         self.observed.pod_ips = addresses;
         self.observed.netns.clone_from(&record.netns);
         let mut by_name: BTreeMap<String, Vec<Attempt>> = BTreeMap::new();
