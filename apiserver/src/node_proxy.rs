@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use api::Status;
 use axum::body::Body;
+use futures::StreamExt as _;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyDataStream;
 use hyper_util::rt::TokioIo;
 
 use crate::call::{Call, parse};
@@ -59,7 +61,9 @@ pub(crate) async fn log(call: &Arc<Call>, pairs: Vec<(String, String)>) -> Resul
     if !answer.status().is_success() {
         return Err(dial::refused(answer).await);
     }
-    let mut response = answer.map(Body::new);
+    let stopped = call.server.shutdown.token().cancelled_owned();
+    let mut response =
+        answer.map(|body| Body::from_stream(BodyDataStream::new(body).take_until(Box::pin(stopped))));
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
     Ok(response)
 }

@@ -33,6 +33,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(300);
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// Requests, watches included, at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1000;
+/// How long open requests may take to finish once the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wait after a failed accept (out of file descriptors, say) before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -101,7 +103,10 @@ async fn connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsAccepto
         ended = connection.as_mut() => ended,
         () = server.shutdown.triggered() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = server.clock.sleep(DRAIN_TIMEOUT) => return,
+            }
         }
     };
     if let Err(error) = ended {
