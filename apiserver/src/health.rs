@@ -22,7 +22,7 @@ const MAX_SERIES: usize = 2000;
 
 /// Request counters.
 #[derive(Default)]
-pub(crate) struct Measures(Mutex<BTreeMap<(String, String, u16), Series>>);
+pub(crate) struct Measures(Mutex<BTreeMap<(&'static str, String, u16), Series>>);
 
 #[derive(Default, Clone, Copy)]
 struct Series {
@@ -34,7 +34,7 @@ struct Series {
 impl Measures {
     /// Counts one answered request.
     pub(crate) fn record(&self, info: &RequestInfo, code: StatusCode, took: Duration) {
-        let key = (info.verb.to_owned(), info.resource.clone(), code.as_u16());
+        let key = (info.verb, info.resource.clone(), code.as_u16());
         let mut all = self.0.lock();
         if all.len() >= MAX_SERIES && !all.contains_key(&key) {
             return;

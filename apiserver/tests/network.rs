@@ -2,16 +2,18 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
+#[path = "scene/server.rs"]
+mod scene;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use apiserver::storage::memory::Memory;
-use apiserver::{Config, Ipv4Range};
 use axum::body::Body;
 use component_base::clock::RealClock;
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
-use component_base::tls::{Pki, SubjectNames};
+use component_base::tls::Pki;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -29,18 +31,9 @@ struct Cluster {
 }
 
 async fn start(bind: &str) -> Result<Cluster, apiserver::Error> {
-    let directory = tempfile::tempdir().expect("a directory");
     let clock = RealClock::shared();
-    let names = SubjectNames::for_api_server("cluster.local", &[], &[]);
-    let pki = Arc::new(Pki::open(directory.path(), &names, clock.now()).expect("certificates"));
-    let config = Config {
-        bind: Some(bind.parse().expect("an address")),
-        advertise: [127, 0, 0, 1].into(),
-        pki: Arc::clone(&pki),
-        service_range: Ipv4Range::parse("10.43.0.0/16").expect("a range"),
-        cluster_domain: "cluster.local".to_owned(),
-        kinds: api::kinds::builtin(),
-    };
+    let (config, directory) = scene::config(Some(bind.parse().expect("an address")), clock.now());
+    let pki = Arc::clone(&config.pki);
     let shutdown = Shutdown::new();
     let running = apiserver::run(config, Memory::open(), clock, Rng::from_system(), shutdown.clone()).await?;
     let address = running.address.expect("an address");

@@ -7,19 +7,21 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
+#[path = "scene/server.rs"]
+mod scene;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use apiserver::LocalService;
 use apiserver::storage::Store;
 use apiserver::storage::memory::Memory;
-use apiserver::{Config, Ipv4Range, LocalService};
 use axum::body::Body;
-use component_base::clock::FakeClock;
+use component_base::clock::{Clock as _, FakeClock};
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
-use component_base::tls::{Pki, SubjectNames};
 use component_base::user::UserInfo;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
@@ -35,18 +37,7 @@ struct World {
 
 async fn world() -> World {
     let clock = FakeClock::at("2026-01-01T00:00:00Z".parse().expect("a time"));
-    let directory = tempfile::tempdir().expect("a directory");
-    let names = SubjectNames::for_api_server("cluster.local", &[], &[]);
-    let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-    let pki = Arc::new(Pki::open(directory.path(), &names, now).expect("certificates"));
-    let config = Config {
-        bind: None,
-        advertise: [192, 0, 2, 1].into(),
-        pki,
-        service_range: Ipv4Range::parse("10.43.0.0/16").expect("a range"),
-        cluster_domain: "cluster.local".to_owned(),
-        kinds: api::kinds::builtin(),
-    };
+    let (config, directory) = scene::config(None, clock.now());
     let store = Memory::open();
     let running = apiserver::run(
         config,

@@ -1,0 +1,155 @@
+//! What a watch tells adds up to what a list shows, whatever happens in between and through any selector.
+
+#![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
+
+#[path = "scene/server.rs"]
+mod scene;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::LocalService;
+use apiserver::storage::memory::Memory;
+use axum::body::Body;
+use component_base::clock::FakeClock;
+use component_base::rng::Rng;
+use component_base::shutdown::Shutdown;
+use component_base::user::UserInfo;
+use http::Request;
+use http_body_util::BodyExt as _;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const COLLECTION: &str = "/api/v1/namespaces/default/configmaps";
+
+/// One step of a user: on one of a few names, with one of a few labels.
+#[derive(Debug, Clone)]
+enum Step {
+    Create(u8, u8),
+    Label(u8, u8),
+    Hold(u8),
+    Free(u8),
+    Delete(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (name, label) = (0_u8..4, 0_u8..3);
+    let step = prop_oneof![
+        3 => (name.clone(), label.clone()).prop_map(|(n, l)| Step::Create(n, l)),
+        3 => (name.clone(), label).prop_map(|(n, l)| Step::Label(n, l)),
+        1 => name.clone().prop_map(Step::Hold),
+        1 => name.clone().prop_map(Step::Free),
+        2 => name.prop_map(Step::Delete),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+struct World {
+    server: LocalService,
+    clock: Arc<FakeClock>,
+    _pki: tempfile::TempDir,
+}
+
+async fn world() -> World {
+    let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let clock = FakeClock::at(now);
+    let (config, directory) = scene::config(None, now);
+    let running =
+        apiserver::run(config, Memory::open(), Arc::clone(&clock) as _, Rng::seeded(1), Shutdown::new())
+            .await;
+    World { server: running.expect("a server").local, clock, _pki: directory }
+}
+
+impl World {
+    async fn send(&self, method: &str, uri: &str, body: Option<Value>) -> (u16, String) {
+        let patch = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = Request::builder().method(method).uri(uri).header("content-type", patch);
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let mut request = request.body(body).expect("a request");
+        request.extensions_mut().insert(UserInfo::component("admin", &["system:masters"]));
+        let response = self.server.answer(request).await;
+        // A watch is read to its end, which is one second away.
+        if uri.contains("watch=") {
+            self.clock.advance(Duration::from_secs(1));
+        }
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        (code, String::from_utf8(bytes.to_vec()).expect("text"))
+    }
+
+    async fn step(&self, step: &Step) {
+        let uri = |name: &u8| format!("{COLLECTION}/c{name}");
+        let label = |label: &u8| json!({"metadata": {"labels": {"l": label.to_string()}}});
+        let (code, text) = match step {
+            Step::Create(name, value) => {
+                let mut object = label(value);
+                object["metadata"]["name"] = format!("c{name}").into();
+                self.send("POST", COLLECTION, Some(object)).await
+            }
+            Step::Label(name, value) => self.send("PATCH", &uri(name), Some(label(value))).await,
+            Step::Hold(name) => {
+                let held = json!({"metadata": {"finalizers": ["example.com/hold"]}});
+                self.send("PATCH", &uri(name), Some(held)).await
+            }
+            Step::Free(name) => {
+                self.send("PATCH", &uri(name), Some(json!({"metadata": {"finalizers": null}}))).await
+            }
+            Step::Delete(name) => self.send("DELETE", &uri(name), None).await,
+        };
+        assert!([200, 201, 404, 409, 422].contains(&code), "{step:?}: {code} {text}");
+    }
+
+    async fn list(&self, selector: &str) -> (String, BTreeMap<String, Value>) {
+        let (_, text) = self.send("GET", &format!("{COLLECTION}?labelSelector={selector}"), None).await;
+        let list: Value = serde_json::from_str(&text).expect("JSON");
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        (version, items.into_iter().map(|item| (name(&item), item)).collect())
+    }
+}
+
+fn name(object: &Value) -> String {
+    api::object::name(object).to_owned()
+}
+
+/// The state after the events; each must make sense where it stands.
+fn replay(mut state: BTreeMap<String, Value>, events: &str) -> BTreeMap<String, Value> {
+    let mut last = 0;
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        let (object, kind) = (event["object"].clone(), event["type"].as_str().unwrap_or_default());
+        let revision: u64 = api::object::resource_version(&object).parse().expect("a number");
+        assert!(revision > last, "revisions rise: {line}");
+        last = revision;
+        let known = match kind {
+            "DELETED" => state.remove(&name(&object)).is_some(),
+            _ => state.insert(name(&object), object).is_some(),
+        };
+        assert_eq!(known, kind != "ADDED", "{line}");
+    }
+    state
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn watches_add_up(before in steps(), after in steps(), selector in prop_oneof!["", "l=1", "l!=1", "l"]) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let world = world().await;
+            for step in &before {
+                world.step(step).await;
+            }
+            let (version, state) = world.list(&selector).await;
+            for step in &after {
+                world.step(step).await;
+            }
+            let uri = format!("{COLLECTION}?labelSelector={selector}&watch=1&resourceVersion={version}&timeoutSeconds=1");
+            let (_, events) = world.send("GET", &uri, None).await;
+            let (_, expect) = world.list(&selector).await;
+            assert_eq!(replay(state, &events), expect);
+        });
+    }
+}
