@@ -28,6 +28,7 @@ pub mod volumes;
 
 // What pods run on.
 pub mod container_runtime;
+pub mod images;
 pub mod network;
 pub mod os;
 pub mod proxy;
