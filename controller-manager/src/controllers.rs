@@ -11,6 +11,7 @@ use crate::deployment::Deployments;
 use crate::endpoint_slice::EndpointSlices;
 use crate::endpoints::EndpointsObjects;
 use crate::garbage_collector;
+use crate::horizontal::Horizontal;
 use crate::namespace::Namespaces;
 use crate::node_ipam::{NodeAddresses, Range};
 use crate::node_lifecycle::NodeLifecycle;
@@ -88,6 +89,7 @@ const CONTROLLERS: &[Row] = &[
     ("deployment", |start| start.run(Deployments::new(&start.informers))),
     ("endpointslice", |start| start.run(EndpointSlices::new(&start.informers))),
     ("endpoints", |start| start.run(EndpointsObjects::new(&start.informers))),
+    ("horizontalpodautoscaling", |start| start.run(Horizontal::new(&start.informers))),
     ("garbage-collector", |start| garbage_collector::start(start.harness("garbage-collector-controller"))),
 ];
 

@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod garbage_collector;
+pub mod horizontal;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;

@@ -2,6 +2,7 @@
 //! never delete below what is wanted. Every history also converges once everything works.
 
 #[path = "safety/world.rs"]
+#[expect(clippy::expect_used, reason = "a test: a world that cannot be built is a failure")]
 mod world;
 
 use proptest::prelude::*;
