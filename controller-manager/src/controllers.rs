@@ -5,6 +5,7 @@ use client::events::Recorder;
 use client::execute::Executor;
 use client::informer::Informers;
 use component_base::clock::SharedClock;
+use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
 
 use crate::deployment::Deployments;
@@ -51,6 +52,7 @@ struct Start<'a> {
     config: &'a Config,
     informers: Informers,
     clock: SharedClock,
+    rng: Rng,
     shutdown: Shutdown,
 }
 
@@ -90,7 +92,9 @@ const CONTROLLERS: &[Row] = &[
     ("endpointslice", |start| start.run(EndpointSlices::new(&start.informers))),
     ("endpoints", |start| start.run(EndpointsObjects::new(&start.informers))),
     ("horizontalpodautoscaling", |start| start.run(Horizontal::new(&start.informers))),
-    ("garbage-collector", |start| garbage_collector::start(start.harness("garbage-collector-controller"))),
+    ("garbage-collector", |start| {
+        garbage_collector::start(start.harness("garbage-collector-controller"), start.rng.clone());
+    }),
 ];
 
 fn start_node_ipam(start: &Start<'_>) {
@@ -111,9 +115,10 @@ pub fn run(
     informers: Informers,
     config: &Config,
     clock: SharedClock,
+    rng: Rng,
     shutdown: Shutdown,
 ) {
-    let start = Start { client, config, informers, clock, shutdown };
+    let start = Start { client, config, informers, clock, rng, shutdown };
     for (name, begin) in CONTROLLERS {
         tracing::debug!(controller = name, "starting");
         begin(&start);

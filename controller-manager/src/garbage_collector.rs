@@ -16,6 +16,7 @@ use client::informer::{Informer, Interest};
 use client::key::Key;
 use client::plan::{Action, Plan, Propagation, Target};
 use client::request;
+use component_base::rng::Rng;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::GetParams;
@@ -169,7 +170,7 @@ struct Collector {
 }
 
 /// Asks the server what it serves, then watches the metadata of everything that can be deleted.
-pub fn start(harness: Harness) {
+pub fn start(harness: Harness, rng: Rng) {
     let shutdown = harness.shutdown.clone();
     shutdown.spawn_until(async move {
         let client = harness.informers.client().clone();
@@ -179,7 +180,7 @@ pub fn start(harness: Harness) {
                 Ok(served) => break served,
                 Err(error) => {
                     tracing::warn!(%error, "cannot discover what to collect");
-                    harness.clock.sleep(wait).await;
+                    harness.clock.sleep(rng.jitter(wait, 0.5)).await;
                     wait = (wait * 2).min(std::time::Duration::from_secs(30));
                 }
             }
