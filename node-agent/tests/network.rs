@@ -343,6 +343,106 @@ mod services {
         });
     }
 
+    /// Lists and watches of services and slices; events come from the test.
+    fn api(
+        lists: BTreeMap<&'static str, serde_json::Value>,
+        events: BTreeMap<&'static str, tokio::sync::mpsc::UnboundedReceiver<serde_json::Value>>,
+    ) -> kube::Client {
+        use http_body_util::{BodyExt as _, Full, StreamBody};
+        type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, std::convert::Infallible>;
+        let events = Arc::new(parking_lot::Mutex::new(events));
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let plural = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let body: Body = if request.uri().query().unwrap_or_default().contains("watch=true") {
+                let source = events.lock().remove(plural.as_str());
+                let frames = futures::stream::unfold(source, |source| async move {
+                    let mut source = source?;
+                    let event = source.recv().await?;
+                    Some((Ok(http_body::Frame::data(format!("{event}\n").into())), Some(source)))
+                });
+                StreamBody::new(frames).boxed_unsync()
+            } else {
+                Full::new(bytes::Bytes::from(lists[plural.as_str()].to_string())).boxed_unsync()
+            };
+            async move { Ok::<_, std::convert::Infallible>(http::Response::new(body)) }
+        });
+        client::transport::in_process(service, component_base::user::UserInfo::component("me", &[]))
+    }
+
+    /// Asks until the answer begins so; the runtime goes on meanwhile.
+    async fn until(from: &Namespace, to: SocketAddr, expect: &str) {
+        loop {
+            let from = from.clone();
+            let answer = tokio::task::spawn_blocking(move || from.try_ask(to)).await.expect("ask");
+            if answer.is_ok_and(|answer| answer.starts_with(expect)) {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn the_proxy_follows_the_api() {
+        use component_base::clock::RealClock;
+        use component_base::rng::Rng;
+        use component_base::shutdown::Shutdown;
+        use node_agent::proxy::{self, ProxyConfig};
+        use serde_json::json;
+
+        run(|world| async move {
+            let mut cluster = Cluster::new(world).await;
+            let slice = |pod: usize, revision: &str| {
+                json!({
+                    "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                    "metadata": {"name": "web-1", "namespace": "default", "uid": "s", "resourceVersion": revision,
+                        "labels": {"kubernetes.io/service-name": "web"}},
+                    "addressType": "IPv4",
+                    "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+                    "endpoints": [{"addresses": [cluster.pods[pod].address.to_string()], "nodeName": "here"}],
+                })
+            };
+            let service = json!({
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {"name": "web", "namespace": "default", "uid": "w", "resourceVersion": "3"},
+                "spec": {"clusterIP": "10.43.0.9", "ports": [{"port": 80, "protocol": "TCP"}]},
+            });
+            let list = |kind: &str, items: serde_json::Value| json!({"apiVersion": "v1", "kind": kind, "metadata": {"resourceVersion": "5"}, "items": items});
+            let lists = BTreeMap::from([
+                ("services", list("ServiceList", json!([service]))),
+                ("endpointslices", list("EndpointSliceList", json!([slice(0, "4")]))),
+            ]);
+            let (_services, service_events) = tokio::sync::mpsc::unbounded_channel();
+            let (slices, slice_events) = tokio::sync::mpsc::unbounded_channel();
+            let events = BTreeMap::from([("services", service_events), ("endpointslices", slice_events)]);
+            let (clock, shutdown) = (RealClock::shared(), Shutdown::new());
+            let informers = client::informer::Informers::new(
+                api(lists, events),
+                clock.clone(),
+                Rng::seeded(1),
+                shutdown.clone(),
+            );
+            let config = ProxyConfig {
+                table: TABLE.to_owned(),
+                node: "here".to_owned(),
+                cluster_range: cluster.config.cluster_range,
+            };
+            let running = {
+                let (config, informers, shutdown) = (config.clone(), informers.clone(), shutdown.clone());
+                tokio::spawn(async move { proxy::run(config, &informers, clock, shutdown).await })
+            };
+            let (client, address) = (cluster.pods[2].namespace.clone(), at("10.43.0.9:80"));
+            until(&client, address, "a").await;
+            let change = slice(1, "6");
+            slices.send(json!({"type": "MODIFIED", "object": change})).expect("watched");
+            until(&client, address, "b").await;
+            shutdown.trigger();
+            running.await.expect("task").expect("proxy");
+            assert_eq!(&client.ask(address)[..1], "b", "the table outlives the proxy");
+            proxy::teardown(&config).expect("teardown");
+            cluster.table = ServiceTable::new(TABLE, cluster.config.cluster_range).expect("table");
+            cluster.end().await;
+        });
+    }
+
     #[test]
     fn stale_datagram_flows_end() {
         run(|world| async move {

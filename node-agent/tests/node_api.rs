@@ -222,6 +222,56 @@ mod http_requests {
     }
 }
 
+mod over_tls {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use component_base::clock::RealClock;
+    use component_base::tls::{Identity, Pki, SubjectNames};
+    use node_agent::server::NodeServer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+
+    use super::Node;
+
+    async fn status(pki: &Pki, identity: &Identity, address: SocketAddr) -> std::io::Result<String> {
+        let connector = TlsConnector::from(pki.client_config(identity).expect("configuration"));
+        let stream = TcpStream::connect(address).await?;
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").expect("name");
+        let mut stream = connector.connect(name, stream).await?;
+        stream.write_all(b"GET /metrics/usage HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer.lines().next().unwrap_or_default().to_owned())
+    }
+
+    #[tokio::test]
+    async fn only_the_api_server_may_ask() {
+        let directory = tempfile::tempdir().expect("directory");
+        let now = RealClock::shared().now();
+        let pki = Pki::open(directory.path(), &SubjectNames::default(), now).expect("pki");
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let identity = pki.node_identity("n1", &[loopback.ip()], now).expect("identity");
+        let node = Node::new();
+        let tls = pki.node_server_config(&identity).expect("configuration");
+        let first = NodeServer::bind(loopback, Arc::clone(&tls), node.api.clone()).await.expect("bind");
+        let taken = first.address().expect("address");
+        let server = NodeServer::bind(taken, tls, node.api.clone()).await.expect("another port");
+        let address = server.address().expect("address");
+        assert_ne!(address.port(), taken.port());
+        let running = tokio::spawn(server.run());
+        assert_eq!(status(&pki, pki.agent_client(), address).await.expect("answer"), "HTTP/1.1 200 OK");
+        assert_eq!(status(&pki, &identity, address).await.expect("answer"), "HTTP/1.1 403 Forbidden");
+        let elsewhere = tempfile::tempdir().expect("directory");
+        let stranger = Pki::open(elsewhere.path(), &SubjectNames::default(), now).expect("pki");
+        assert!(status(&pki, stranger.agent_client(), address).await.is_err());
+        node.api.shutdown.trigger();
+        running.await.expect("server ends");
+        node.api.shutdown.drained().await;
+    }
+}
+
 mod kubectl {
     use std::process::Stdio;
 
@@ -303,6 +353,29 @@ mod kubectl {
         node.ended.send_replace(true);
         assert_eq!(lines.next_line().await.expect("end"), None);
         assert!(child.wait().await.expect("wait").success());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn port_forward_tells_why_not() {
+        let node = Node::new();
+        let front = Front::start(node.api.clone()).await;
+        let unused =
+            TcpListener::bind("127.0.0.1:0").await.expect("bind").local_addr().expect("address").port();
+        for websockets in BOTH {
+            let Some(mut command) = kubectl(&front, websockets, &format!("port-forward web :{unused}"))
+            else {
+                return;
+            };
+            let mut child = command.spawn().expect("run");
+            let mut lines = BufReader::new(child.stdout.take().expect("out")).lines();
+            let mut errors = BufReader::new(child.stderr.take().expect("err")).lines();
+            let line = lines.next_line().await.expect("line").expect("forwarding");
+            let local = line.split([' ', ':']).find_map(|word| word.parse::<u16>().ok()).expect("port");
+            let mut stream = TcpStream::connect(("127.0.0.1", local)).await.expect("connect");
+            stream.write_all(b"hello").await.expect("send");
+            let told = errors.next_line().await.expect("line").expect("error");
+            assert!(told.contains("failed to connect to localhost"), "{told}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -109,7 +109,11 @@ async fn forward(place: PodPlace, error: SpdyStream, data: SpdyStream) {
                 }
                 writer.finish().await;
             };
-            tokio::join!(splice(connection, data.data, sender), back);
+            let both = async { tokio::join!(splice(connection, data.data, sender), back) };
+            tokio::select! {
+                _ends = both => {}
+                _reset = data.reset => {}
+            }
         }
         Err(reason) => {
             error.writer.write(reason.into()).await;

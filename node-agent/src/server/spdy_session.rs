@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,8 @@ pub struct SpdyStream {
     pub data: mpsc::Receiver<Bytes>,
     /// The way back.
     pub writer: StreamWriter,
+    /// Completes when the client wants neither direction any more, or is gone.
+    pub reset: oneshot::Receiver<()>,
 }
 
 /// Writes to a stream.
@@ -107,8 +109,16 @@ impl Session {
     }
 }
 
+/// An open stream, seen from the connection.
+struct Entry {
+    /// `None` once the client has finished.
+    data: Option<mpsc::Sender<Bytes>>,
+    /// Closed once the server has done with the stream.
+    reset: oneshot::Sender<()>,
+}
+
 struct Reader {
-    streams: BTreeMap<u32, mpsc::Sender<Bytes>>,
+    streams: BTreeMap<u32, Entry>,
     last: u32,
     frames: mpsc::Sender<Frame>,
     accept: mpsc::Sender<SpdyStream>,
@@ -120,19 +130,12 @@ impl Reader {
         while let Some(frame) = decoder.read(&mut from).await? {
             match frame {
                 Frame::SynStream { id, fin, headers } => self.open(id, fin, headers).await,
-                Frame::Data { id, fin, bytes } => {
-                    if let Some(stream) = self.streams.get(&id)
-                        && !bytes.is_empty()
-                    {
-                        // A stream that nobody reads any more: its data goes nowhere.
-                        drop(stream.send(bytes).await);
-                    }
-                    if fin {
-                        self.streams.remove(&id);
-                    }
-                }
+                Frame::Data { id, fin, bytes } => self.data(id, fin, bytes).await,
                 Frame::Reset { id, .. } => {
-                    self.streams.remove(&id);
+                    if let Some(entry) = self.streams.remove(&id) {
+                        // A stream that is done with needs no reset.
+                        let _done = entry.reset.send(()).is_err();
+                    }
                 }
                 // Odd numbers are the client's own pings.
                 Frame::Ping(id) if id % 2 == 1 => drop(self.frames.send(Frame::Ping(id)).await),
@@ -142,19 +145,32 @@ impl Reader {
         Ok(())
     }
 
+    async fn data(&mut self, id: u32, fin: bool, bytes: Bytes) {
+        let Some(entry) = self.streams.get_mut(&id) else { return };
+        if let Some(to) = &entry.data
+            && !bytes.is_empty()
+        {
+            // A stream that nobody reads any more: its data goes nowhere.
+            drop(to.send(bytes).await);
+        }
+        if fin {
+            entry.data = None;
+        }
+    }
+
     async fn open(&mut self, id: u32, fin: bool, headers: Headers) {
+        self.streams.retain(|_, entry| !entry.reset.is_closed());
         if id.is_multiple_of(2) || id <= self.last || self.streams.len() >= STREAMS_MAX {
             drop(self.frames.send(Frame::Reset { id, status: REFUSED }).await);
             return;
         }
         self.last = id;
         let (sender, data) = mpsc::channel(STREAM_QUEUE);
-        if !fin {
-            self.streams.insert(id, sender);
-        }
+        let (on_reset, reset) = oneshot::channel();
+        self.streams.insert(id, Entry { data: (!fin).then_some(sender), reset: on_reset });
         drop(self.frames.send(Frame::SynReply { id }).await);
         let writer = StreamWriter { id, frames: self.frames.clone() };
-        drop(self.accept.send(SpdyStream { id, headers, data, writer }).await);
+        drop(self.accept.send(SpdyStream { id, headers, data, writer, reset }).await);
     }
 }
 
