@@ -33,6 +33,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::container_runtime::{ContainerRuntime, ExecRequest};
+use crate::stats::Sampler;
 use logs::LogOptions;
 use query::Query;
 use streaming::{CommandEnds, Outcome, Wanted};
@@ -46,7 +47,6 @@ pub mod spdy;
 pub mod spdy_command;
 pub mod spdy_session;
 pub mod streaming;
-pub mod usage;
 pub mod websocket;
 
 /// How long a client may take for its TLS handshake.
@@ -124,10 +124,26 @@ pub struct NodeApi {
     pub runtime: Arc<dyn ContainerRuntime>,
     /// Knows pods.
     pub lookup: Arc<dyn PodLookup>,
+    /// Knows what containers use.
+    pub stats: Arc<Sampler>,
     /// Time.
     pub clock: SharedClock,
     /// Ends streams.
     pub shutdown: Shutdown,
+}
+
+/// Binds `address`; when its port is taken (another cluster's node on this machine) some free one. The port goes
+/// into the node's `status.daemonEndpoints.kubeletEndpoint`.
+///
+/// # Errors
+/// When no port can be bound.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            TcpListener::bind(SocketAddr::new(address.ip(), 0)).await
+        }
+        outcome => outcome,
+    }
 }
 
 /// The node API on a socket, with TLS.
@@ -138,28 +154,10 @@ pub struct NodeServer {
 }
 
 impl NodeServer {
-    /// Binds `address`; when its port is taken (another cluster's node on this machine) some free one. `tls` must
-    /// require client certificates of the cluster's authority and offer HTTP/1.1
-    /// (`component_base::tls::Pki::node_server_config`).
-    ///
-    /// # Errors
-    /// When no port can be bound.
-    pub async fn bind(address: SocketAddr, tls: Arc<ServerConfig>, api: NodeApi) -> io::Result<Self> {
-        let listener = match TcpListener::bind(address).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                TcpListener::bind(SocketAddr::new(address.ip(), 0)).await?
-            }
-            outcome => outcome?,
-        };
-        Ok(Self { listener, tls: TlsAcceptor::from(tls), api })
-    }
-
-    /// Where it listens; its port goes into the node's `status.daemonEndpoints.kubeletEndpoint`.
-    ///
-    /// # Errors
-    /// When the kernel does not tell.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Serves on `listener` (see [`listen`]). `tls` must require client certificates of the cluster's authority and
+    /// offer HTTP/1.1 (`component_base::tls::Pki::node_server_config`).
+    pub fn new(listener: TcpListener, tls: Arc<ServerConfig>, api: NodeApi) -> Self {
+        Self { listener, tls: TlsAcceptor::from(tls), api }
     }
 
     /// Serves until shutdown.
@@ -242,7 +240,7 @@ impl NodeApi {
             ["containerLogs", namespace, pod, container] => {
                 self.place(namespace, pod, container).and_then(|place| self.logs(&query, place))
             }
-            ["metrics", "usage"] => Ok(self.usage().await),
+            ["metrics", "usage"] => Ok(self.usage()),
             _ => Err(refusal(StatusCode::NOT_FOUND, "404 page not found")),
         };
         answer.unwrap_or_else(|refused| *refused)
@@ -375,9 +373,10 @@ impl NodeApi {
         Ok(response)
     }
 
-    async fn usage(&self) -> Response<Body> {
-        let report = usage::report(&*self.runtime, &*self.lookup, &self.clock).await;
-        let mut response = text(StatusCode::OK, &report.to_string());
+    /// The newest rates; before there are two samples to tell them from, an empty report.
+    fn usage(&self) -> Response<Body> {
+        let report = self.stats.summary().and_then(|summary| serde_json::to_string(&summary).ok());
+        let mut response = text(StatusCode::OK, report.as_deref().unwrap_or("{}"));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
