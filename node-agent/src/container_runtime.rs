@@ -101,6 +101,9 @@ pub struct ContainerConfig {
     pub tty: bool,
     /// Standard input stays open for attach.
     pub stdin: bool,
+    /// Standard input ends when the first attached client ends it.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Read-only root file system.
     pub read_only_root: bool,
     /// All capabilities, all devices, no seccomp.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -490,6 +490,121 @@ fn a_killed_agent_finds_its_pods_again() {
         let exit = world.client.stop_container(UID, "k-0", Duration::ZERO).await.unwrap();
         assert_eq!(exit.code, 137);
         assert_eq!(world.exited("k-0").await, exit);
+        world
+    });
+}
+
+#[test]
+fn pods_outlive_a_killed_agent() {
+    with_pod(default_pod, |mut world| async move {
+        world.client.remove_pod(UID).await.unwrap();
+        let gate = world.directory.path().join("gate");
+        nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut container = world.container("k-0", "echo begin; read x < /gate; echo $x; exit 9");
+        container.mounts = vec![Mount { source: gate.clone(), destination: "/gate".into(), read_only: true }];
+        let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_shim-under-test"))
+            .arg("agent")
+            .arg(world.directory.path().join("node"))
+            .args([serde_json::to_string(&world.pod()).unwrap(), serde_json::to_string(&container).unwrap()])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        let pids: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        // Nobody watches while it ends.
+        fs::write(&gate, "end\n").unwrap();
+        let pidfd = node_agent::os::process::pidfd_open(pids[1]);
+        if let Ok(pidfd) = pidfd {
+            let ended = std::os::fd::AsFd::as_fd(&pidfd);
+            assert!(node_agent::os::process::wait_ended(ended, WATCHDOG));
+        }
+        let found = world.client.recover().await.unwrap();
+        assert_eq!((found[0].shim_pid, found[0].containers["k-0"].pid), (pids[0], pids[1]));
+        let exit = match found[0].containers["k-0"].exit.clone() {
+            Some(exit) => exit,
+            None => world.exited("k-0").await,
+        };
+        assert_eq!(exit.code, 9);
+        assert_eq!(world.log("k-0"), "begin\nend\n");
+        world
+    });
+}
+
+fn tar_of(entries: &[(&str, &[u8], u32)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content, mode) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(*mode);
+        header.set_size(content.len() as u64);
+        if name.ends_with('/') {
+            header.set_entry_type(tar::EntryType::Directory);
+        }
+        builder.append_data(&mut header, name, *content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    format!("sha256:{}", hex::encode(sha2::Sha256::digest(bytes)))
+}
+
+#[test]
+fn a_loaded_image_runs() {
+    with_pod(default_pod, |mut world| async move {
+        let busybox = fs::read("/bin/busybox").unwrap();
+        let base = tar_of(&[
+            ("bin/", b"", 0o755),
+            ("bin/sh", &busybox, 0o755),
+            ("d/", b"", 0o755),
+            ("d/old", b"1", 0o644),
+            ("gone", b"2", 0o644),
+        ]);
+        let upper = tar_of(&[(".wh.gone", b"", 0), ("d/.wh..wh..opq", b"", 0), ("d/new", b"3", 0o644)]);
+        let config = format!(
+            r#"{{"config":{{"Cmd":["/bin/sh"]}},"rootfs":{{"type":"layers","diff_ids":["{}","{}"]}}}}"#,
+            digest(&base),
+            digest(&upper)
+        );
+        let manifest = br#"[{"Config":"c.json","RepoTags":["web:v1"],"Layers":["a.tar","b.tar"]}]"#;
+        let archive = tar_of(&[
+            ("manifest.json", manifest, 0o644),
+            ("c.json", config.as_bytes(), 0o644),
+            ("a.tar", &base, 0o644),
+            ("b.tar", &upper, 0o644),
+        ]);
+        let images = world.directory.path().join("node/images");
+        let store = node_agent::images::Store::open(&images, RealClock::shared()).unwrap();
+        let image = store.load(archive.as_slice(), None).unwrap().remove(0);
+        let mut container = world.container("i-0", "echo /* /d/*; read x");
+        container.layers = image.layers;
+        container.stdin = true;
+        container.stdin_once = true;
+        world.client.start_container(UID, &container).await.unwrap();
+        assert!(store.remove("web:v1").unwrap_err().to_string().contains("in use by container i-0"));
+        // Ending the only client's input ends the container's.
+        drop(world.client.attach(UID, "i-0").await.unwrap());
+        assert_eq!(world.exited("i-0").await.code, 1);
+        assert_eq!(world.log("i-0"), "/bin /d /dev /etc /proc /sys /work /d/new\n");
+        world.client.remove_container(UID, "i-0").await.unwrap();
+        store.remove("web:v1").unwrap();
+        world
+    });
+}
+
+#[test]
+fn devices_are_denied() {
+    with_pod(default_pod, |mut world| async move {
+        let script =
+            "busybox mknod /tmp/d b 254 0; head -c1 /tmp/d || echo denied; head -c1 /dev/zero && echo ok";
+        let mut config = world.container("d-0", script);
+        config.capabilities.push("MKNOD".to_owned());
+        let (_, log) = world.run_config(&config).await;
+        assert!(log.contains("denied\n") && log.contains("ok\n"), "{log}");
+        assert!(log.contains("Operation not permitted"), "{log}");
         world
     });
 }

@@ -182,10 +182,9 @@ impl Store {
         // An id reads as a name too (`sha256` with a tag), but is not meant as one.
         if let Ok(name) = Reference::parse(reference)
             && table.refs.remove(&name.to_string()).is_some()
+            && table.refs.values().any(|other| *other == id)
         {
-            if table.refs.values().any(|other| *other == id) {
-                return self.publish(&table);
-            }
+            return self.publish(&table);
         }
         let layers = table.images.get(&id).map(|entry| entry.layers.clone()).unwrap_or_default();
         if let Some(container) = self.user_of(&layers) {

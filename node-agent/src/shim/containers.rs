@@ -216,7 +216,12 @@ impl Container {
             return Err(io::Error::other(format!("container {} is not running", self.record.config.id)));
         }
         let mut near = [const { None }; 4];
-        near[0] = self.stdin.as_ref().map(OwnedFd::try_clone).transpose()?;
+        near[0] = if self.record.config.stdin_once {
+            // The client's end is the only one: closing it ends the container's input.
+            self.stdin.take()
+        } else {
+            self.stdin.as_ref().map(OwnedFd::try_clone).transpose()?
+        };
         near[3] = self.terminal.as_ref().map(OwnedFd::try_clone).transpose()?;
         for stream in &mut self.streams {
             let (reader, writer) = io::pipe()?;

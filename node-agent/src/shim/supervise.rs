@@ -272,11 +272,10 @@ impl Shim {
     }
 
     fn pod_record(&self) -> PodRecord {
-        let pid = if self.config.host_network { 1 } else { self.identity.pid };
         PodRecord {
             config: self.config.clone(),
             shim_pid: self.identity.pid,
-            netns: format!("/proc/{pid}/ns/net").into(),
+            netns: format!("/proc/{}/ns/net", self.identity.pid).into(),
             containers: self.containers.iter().map(|(id, c)| (id.clone(), c.record.clone())).collect(),
         }
     }

@@ -240,6 +240,7 @@ pub fn container_config(
         mounts: mounts(node, pod, container, &by_name)?,
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
         read_only_root: own.and_then(|own| own.read_only_root_filesystem).unwrap_or(false),
         privileged,
         no_new_privileges: own.and_then(|own| own.allow_privilege_escalation) == Some(false) && !privileged,
