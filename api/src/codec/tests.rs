@@ -1,3 +1,5 @@
+//! Bodies in every form, good and broken, and what they are read as.
+
 use serde_json::{Value, json};
 
 use super::*;

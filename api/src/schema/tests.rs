@@ -1,3 +1,5 @@
+//! The embedded table itself, and properties of the walks over it.
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -1,3 +1,5 @@
+//! The documents as clients read them: every row is there, every reference leads somewhere.
+
 use std::collections::BTreeSet;
 
 use super::*;
