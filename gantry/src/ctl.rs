@@ -15,6 +15,8 @@ mod resources;
 mod rollout;
 mod scale;
 
+pub use get::aligned;
+
 use std::process::ExitCode;
 
 use clap::Subcommand;

@@ -5,6 +5,9 @@
 
 mod config;
 mod ctl;
+mod down;
+mod image;
+mod names;
 mod up;
 
 use std::process::ExitCode;
@@ -25,14 +28,22 @@ enum Command {
     Up(config::Flags),
     /// Start the control plane only (the same as `up --no-agent`).
     Server(config::Flags),
+    /// Stop the cluster of a data directory and remove every mount, link, rule and cgroup; keeps its objects and images.
+    Down(down::Arguments),
+    /// Load, list and remove images of the local node.
+    #[command(subcommand)]
+    Image(image::Command),
     #[command(flatten)]
     Ctl(ctl::Verb),
 }
 
 fn main() -> ExitCode {
+    node_agent::shim::intercept();
     match Cli::parse().command {
         Command::Up(flags) => report(up::run(flags)),
         Command::Server(flags) => report(up::run(config::Flags { no_agent: true, ..flags })),
+        Command::Down(arguments) => report(down::run(&arguments)),
+        Command::Image(command) => report(image::run(command)),
         Command::Ctl(verb) => ctl::run(verb),
     }
 }

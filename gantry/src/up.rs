@@ -3,6 +3,7 @@
 //! Entry point: [`run`]. Pods are held by their shims, so stopping, crashing and starting again leaves
 //! them alone; `down` is what removes them.
 
+mod agent;
 mod data_dir;
 
 use std::net::SocketAddr;
@@ -49,6 +50,12 @@ struct Base {
     clock: SharedClock,
     rng: Rng,
     shutdown: Shutdown,
+}
+
+impl Base {
+    fn informers(&self, client: kube::Client) -> Informers {
+        Informers::new(client, Arc::clone(&self.clock), self.rng.clone(), self.shutdown.clone())
+    }
 }
 
 async fn serve(config: Config) -> Result<()> {
@@ -105,23 +112,32 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
     let local = |name: &str, groups: &[&str]| {
         client::transport::in_process(server.local.clone(), UserInfo::component(name, groups))
     };
-    start_controllers(config, base, &pki, local("system:kube-controller-manager", &[]));
+    start_control_plane(config, base, &pki, &local);
+    if config.agent {
+        let user = format!("system:node:{}", config.node_name);
+        agent::start(config, base, &pki, local(&user, &["system:nodes"])).await?;
+    }
     announce(config, &url, &kubeconfig, base.clock.monotonic());
     base.shutdown.triggered().await;
     Ok(())
 }
 
-fn start_controllers(config: &Config, base: &Base, pki: &Pki, client: kube::Client) {
-    let informers =
-        Informers::new(client.clone(), Arc::clone(&base.clock), base.rng.clone(), base.shutdown.clone());
+/// Controllers and scheduler share one set of informers: each kind is watched, and kept, once.
+fn start_control_plane(config: &Config, base: &Base, pki: &Pki, local: &dyn Fn(&str, &[&str]) -> kube::Client) {
+    let controllers = local("system:kube-controller-manager", &[]);
+    let informers = base.informers(controllers.clone());
     let settings = controller_manager::Config {
         root_ca: pki.authority_pem().to_owned(),
         cluster_cidr: config.pod_cidr.clone(),
         node_cidr_mask: NODE_CIDR_MASK,
         ..controller_manager::Config::default()
     };
-    let (clock, rng, shutdown) = (Arc::clone(&base.clock), base.rng.clone(), base.shutdown.clone());
-    controller_manager::run(client, informers, &settings, clock, rng, shutdown);
+    let Base { clock, rng, shutdown } = base.clone();
+    controller_manager::run(controllers, informers.clone(), &settings, clock, rng, shutdown);
+    let Base { clock, rng, shutdown } = base.clone();
+    let scheduler = local("system:kube-scheduler", &[]);
+    let explanations = scheduler::Explanations::default();
+    base.shutdown.spawn(scheduler::run_sharing(scheduler, informers, clock, rng, shutdown, explanations));
 }
 
 /// The only line on standard output: where the cluster is and how to use it.
