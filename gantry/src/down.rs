@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use component_base::clock::RealClock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use component_base::clock::RealClock;
 use nix::unistd::Pid;
 use node_agent::container_runtime::shim_client::ShimClient;
 use node_agent::os::cgroup::Cgroups;

@@ -57,7 +57,8 @@ pub struct Node {
 impl Node {
     fn store(&self) -> Result<Store> {
         let dir = image_dir(&std::path::absolute(&self.data_dir)?);
-        Store::open(&dir, RealClock::shared()).with_context(|| format!("cannot open the images in {}", dir.display()))
+        Store::open(&dir, RealClock::shared())
+            .with_context(|| format!("cannot open the images in {}", dir.display()))
     }
 }
 

@@ -123,7 +123,12 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
 }
 
 /// Controllers and scheduler share one set of informers: each kind is watched, and kept, once.
-fn start_control_plane(config: &Config, base: &Base, pki: &Pki, local: &dyn Fn(&str, &[&str]) -> kube::Client) {
+fn start_control_plane(
+    config: &Config,
+    base: &Base,
+    pki: &Pki,
+    local: &dyn Fn(&str, &[&str]) -> kube::Client,
+) {
     let controllers = local("system:kube-controller-manager", &[]);
     let informers = base.informers(controllers.clone());
     let settings = controller_manager::Config {
@@ -132,8 +137,8 @@ fn start_control_plane(config: &Config, base: &Base, pki: &Pki, local: &dyn Fn(&
         node_cidr_mask: NODE_CIDR_MASK,
         ..controller_manager::Config::default()
     };
-    let Base { clock, rng, shutdown } = base.clone();
-    controller_manager::run(controllers, informers.clone(), &settings, clock, rng, shutdown);
+    let Base { clock, shutdown, .. } = base.clone();
+    controller_manager::run(controllers, informers.clone(), &settings, clock, shutdown);
     let Base { clock, rng, shutdown } = base.clone();
     let scheduler = local("system:kube-scheduler", &[]);
     let explanations = scheduler::Explanations::default();
