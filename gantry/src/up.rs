@@ -137,8 +137,8 @@ fn start_control_plane(
         node_cidr_mask: NODE_CIDR_MASK,
         ..controller_manager::Config::default()
     };
-    let Base { clock, shutdown, .. } = base.clone();
-    controller_manager::run(controllers, informers.clone(), &settings, clock, shutdown);
+    let Base { clock, rng, shutdown } = base.clone();
+    controller_manager::run(controllers, informers.clone(), &settings, clock, rng, shutdown);
     let Base { clock, rng, shutdown } = base.clone();
     let scheduler = local("system:kube-scheduler", &[]);
     let explanations = scheduler::Explanations::default();
