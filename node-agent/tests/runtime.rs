@@ -9,11 +9,13 @@ use std::future::Future;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use component_base::clock::RealClock;
+use futures::FutureExt as _;
 use node_agent::container_runtime::shim_client::ShimClient;
 use node_agent::container_runtime::{
     ContainerConfig, ContainerExit, ContainerRuntime as _, ExecRequest, ExecSession, Mount, PodSandboxConfig,
@@ -199,17 +201,29 @@ where
         assert!(record.netns.exists());
         let clock = RealClock::shared();
         let outcome = tokio::select! {
-            world = test(world) => Some(world),
-            () = clock.sleep(WATCHDOG) => None,
+            outcome = AssertUnwindSafe(test(world)).catch_unwind() => outcome,
+            () = clock.sleep(WATCHDOG) => Err(Box::new("the watchdog barked") as Box<dyn std::any::Any + Send>),
         };
-        let Some(world) = outcome else {
-            client.remove_pod(UID).await.unwrap();
-            panic!("the watchdog barked");
+        let world = match outcome {
+            Ok(world) => world,
+            Err(panic) => {
+                // The directories may be gone with the test; the shim and its cgroup are not.
+                remove_by_hand(record.shim_pid, &config.cgroup);
+                std::panic::resume_unwind(panic)
+            }
         };
         world.client.remove_pod(UID).await.unwrap();
         assert_eq!(world.leftovers(), Vec::<String>::new());
         world.client.remove_pod(UID).await.unwrap();
     });
+}
+
+fn remove_by_hand(shim_pid: i32, cgroup: &str) {
+    let _ended =
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim_pid), nix::sys::signal::Signal::SIGKILL);
+    let cgroups = node_agent::os::cgroup::Cgroups::detect().unwrap();
+    cgroups.kill(cgroup).unwrap();
+    cgroups.remove(cgroup).unwrap();
 }
 
 fn default_pod(_: &mut PodSandboxConfig) {}
