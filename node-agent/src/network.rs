@@ -184,6 +184,8 @@ struct Inner {
     host: Netlink,
     pool: Mutex<AddressPool>,
     rules: Mutex<PacketRules>,
+    /// Asked once: finding the default route means reading all routes, one per pod.
+    mtu: tokio::sync::OnceCell<u32>,
 }
 
 impl RoutedNetwork {
@@ -205,7 +207,13 @@ impl RoutedNetwork {
         let pool = AddressPool::load(&config.state_directory.join(RECORD_FILE), config.node_range)?;
         let rules = PacketRules::new(&config.table, config.cluster_range)?;
         let host = Netlink::here()?;
-        let inner = Arc::new(Inner { config, host, pool: Mutex::new(pool), rules: Mutex::new(rules) });
+        let inner = Arc::new(Inner {
+            config,
+            host,
+            pool: Mutex::new(pool),
+            rules: Mutex::new(rules),
+            mtu: tokio::sync::OnceCell::new(),
+        });
         inner.replace_rules()?;
         let mut watch = tokio::task::JoinSet::new();
         watch_links(&inner, &mut watch)?;
@@ -330,7 +338,12 @@ impl Inner {
     async fn mtu(&self) -> Result<u32, NetworkError> {
         match self.config.mtu {
             Some(mtu) => Ok(mtu),
-            None => Ok(routes::default_route_mtu(&self.host).await?.unwrap_or(DEFAULT_MTU)),
+            None => {
+                let find = || async {
+                    routes::default_route_mtu(&self.host).await.map(|mtu| mtu.unwrap_or(DEFAULT_MTU))
+                };
+                self.mtu.get_or_try_init(find).await.copied()
+            }
         }
     }
 
@@ -363,8 +376,9 @@ impl Inner {
             let name = self.link_name(uid);
             let kernel = links.get(&name).and_then(|index| routes.iter().find(|(link, _)| link == index));
             let complete = self.adopt(uid, kernel.map(|(_, address)| *address));
-            if !complete {
-                self.attach(uid, netns).await?;
+            // One pod that cannot be repaired must not keep the node down; its next sync tells.
+            if !complete && let Err(error) = self.attach(uid, netns).await {
+                tracing::warn!(%error, uid, "pod network not repaired");
             }
             wanted.insert(name);
         }
