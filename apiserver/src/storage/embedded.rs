@@ -109,6 +109,7 @@ impl Embedded {
             clock,
             limits,
             swept: loaded.swept,
+            sweep_failed: false,
             events_since: 0,
             _lock: lock,
         };

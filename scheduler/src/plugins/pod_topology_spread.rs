@@ -89,12 +89,8 @@ fn count<'a>(constraint: &'a Spread, all: &[&Spread], pod: &Pod, snapshot: &'a S
             *places.entry(place).or_default() += matching(constraint, pod, node);
         }
     }
-    let least = if places.len() < constraint.min_domains {
-        0
-    } else {
-        // Without any place upstream's least is the largest number, so that nothing is in the way.
-        places.values().copied().min().unwrap_or(i64::from(i32::MAX))
-    };
+    let enough = places.len() >= constraint.min_domains;
+    let least = places.values().copied().min().filter(|_| enough).unwrap_or_default();
     let own = i64::from(constraint.matches(&pod.needs.labels));
     Counted { constraint, own, places, least }
 }

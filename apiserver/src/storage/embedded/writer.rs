@@ -51,6 +51,8 @@ pub(super) struct Writer {
     pub(super) limits: Limits,
     /// How far superseded versions have been removed.
     pub(super) swept: Revision,
+    /// Sweeping failed, and that was said.
+    pub(super) sweep_failed: bool,
     /// When the history was last looked at, and the events since.
     pub(super) looked_at: Duration,
     pub(super) events_since: usize,
@@ -132,7 +134,6 @@ impl Writer {
     /// Makes the group durable, then visible, then answers.
     fn settle(&mut self, stage: Stage<'_>, answers: Vec<Answer>) {
         if let Err(error) = self.write(&stage) {
-            tracing::error!(%error, transactions = answers.len(), "could not write to the store");
             for (answer, _) in answers {
                 let _unheard = answer.send(Err(again(&error)));
             }
@@ -178,12 +179,15 @@ impl Writer {
         }
         match disk::sweep(&mut self.connection, self.swept, floor, SWEEP_ROWS) {
             Ok(reached) => {
-                self.swept = reached;
+                (self.swept, self.sweep_failed) = (reached, false);
                 true
             }
             Err(error) => {
-                // Nothing is lost: the next write tries again.
-                tracing::warn!(%error, "could not compact the store");
+                // Nothing is lost: the next write tries again. A disk that stays full is said once.
+                if !self.sweep_failed {
+                    tracing::warn!(%error, "could not compact the store");
+                }
+                self.sweep_failed = true;
                 false
             }
         }
