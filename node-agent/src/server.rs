@@ -240,7 +240,7 @@ impl NodeApi {
             ["containerLogs", namespace, pod, container] => {
                 self.place(namespace, pod, container).and_then(|place| self.logs(&query, place))
             }
-            ["metrics", "usage"] => Ok(self.usage()),
+            ["metrics", "usage"] => Ok(self.usage().await),
             _ => Err(refusal(StatusCode::NOT_FOUND, "404 page not found")),
         };
         answer.unwrap_or_else(|refused| *refused)
@@ -373,9 +373,9 @@ impl NodeApi {
         Ok(response)
     }
 
-    /// The newest rates; before there are two samples to tell them from, an empty report.
-    fn usage(&self) -> Response<Body> {
-        let report = self.stats.summary().and_then(|summary| serde_json::to_string(&summary).ok());
+    /// The newest rates.
+    async fn usage(&self) -> Response<Body> {
+        let report = self.stats.report().await.and_then(|summary| serde_json::to_string(&summary).ok());
         let mut response = text(StatusCode::OK, report.as_deref().unwrap_or("{}"));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response

@@ -1,6 +1,6 @@
 //! What pods and the node use: sampled from cgroups while there are pods, served to `metrics.k8s.io`.
 //!
-//! Entry points: [`Sampler::run`], [`Sampler::summary`].
+//! Entry points: [`Sampler::run`], [`Sampler::report`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -153,6 +153,21 @@ impl Sampler {
         }
         state.containers = containers;
         fresh
+    }
+
+    /// What `GET /metrics/usage` answers: rates over the last window. While nothing runs no samples are taken, so
+    /// the window then ends now and began with the last sample.
+    pub async fn report(&self) -> Option<Summary> {
+        let age = self.state.lock().node.map(|node| self.clock.monotonic().saturating_sub(node.at));
+        if age.is_none_or(|age| age > PERIOD * 2) {
+            self.sample().await;
+        }
+        // A first reading alone is no rate.
+        let rated = self.state.lock().node.is_some_and(|node| node.rate.is_some());
+        if !rated {
+            self.sample().await;
+        }
+        self.summary()
     }
 
     /// The newest rates; `None` before there are two samples.

@@ -1,5 +1,7 @@
 //! The whole agent against a pretended runtime and an API server in memory, under a clock the test moves.
 
+#![expect(clippy::expect_used, reason = "a failed step fails the test")]
+
 #[path = "agent/api.rs"]
 mod api;
 #[path = "agent/runtime.rs"]

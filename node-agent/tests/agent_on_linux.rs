@@ -2,6 +2,8 @@
 //! have no network of their own (hostNetwork). Needs root, cgroups and a static `/bin/busybox`; elsewhere the
 //! tests do nothing. Leaves nothing behind.
 
+#![expect(clippy::expect_used, reason = "a failed step fails the test")]
+
 #[path = "agent/api.rs"]
 mod api;
 #[path = "agent/runtime.rs"]
@@ -17,9 +19,11 @@ use component_base::clock::RealClock;
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
 use node_agent::container_runtime::shim_client::ShimClient;
+use node_agent::lookup::PodTable;
+use node_agent::os::cgroup::Cgroups;
 use node_agent::server::PodLookup as _;
 use node_agent::stages::{Image, ImageError, ImageService};
-use node_agent::{Config, Dependencies, Running};
+use node_agent::{Config, Dependencies};
 use serde_json::Value;
 
 use api::Api;
@@ -45,14 +49,14 @@ struct World {
     dir: tempfile::TempDir,
     cgroup_root: String,
     shutdown: Shutdown,
-    agent: Running,
+    pods: Arc<PodTable>,
 }
 
 fn possible() -> bool {
     nix::unistd::geteuid().is_root() && Path::new("/bin/busybox").exists()
 }
 
-async fn agent(api: &Api, dir: &Path, cgroup_root: &str, shutdown: &Shutdown) -> Running {
+async fn agent(api: &Api, dir: &Path, cgroup_root: &str, shutdown: &Shutdown) -> Arc<PodTable> {
     let layer = dir.join("layer");
     if !layer.exists() {
         for part in ["bin", "etc", "tmp"] {
@@ -73,10 +77,11 @@ async fn agent(api: &Api, dir: &Path, cgroup_root: &str, shutdown: &Shutdown) ->
         node_ips: vec!["127.0.0.1".parse().expect("an address")],
         ..Config::default()
     };
+    let runtime = Arc::new(ShimClient::new(binary, dir.join("node"), clock.clone()).expect("a runtime"));
     let dependencies = Dependencies {
         clock: clock.clone(),
         rng: Rng::seeded(1),
-        runtime: Arc::new(ShimClient::new(binary, dir.join("node"), clock.clone()).expect("a runtime")),
+        runtime,
         network: Arc::new(FakeNetwork),
         images: Arc::new(Busybox(layer)),
         informers: Informers::new(api.client(), clock, Rng::seeded(2), shutdown.clone()),
@@ -84,7 +89,7 @@ async fn agent(api: &Api, dir: &Path, cgroup_root: &str, shutdown: &Shutdown) ->
     let mut running =
         node_agent::run(config, api.client(), dependencies, shutdown.clone()).await.expect("an agent");
     running.until_ready().await;
-    running
+    running.pods.clone()
 }
 
 impl World {
@@ -92,8 +97,8 @@ impl World {
         let dir = tempfile::tempdir().expect("a directory");
         let name = dir.path().file_name().and_then(|name| name.to_str()).unwrap_or_default().replace('.', "");
         let (api, cgroup_root, shutdown) = (Api::new(), format!("/gantry-test-{name}"), Shutdown::new());
-        let agent = agent(&api, dir.path(), &cgroup_root, &shutdown).await;
-        Self { api, dir, cgroup_root, shutdown, agent }
+        let pods = agent(&api, dir.path(), &cgroup_root, &shutdown).await;
+        Self { api, dir, cgroup_root, shutdown, pods }
     }
 
     fn pod(&self, name: &str, spec: &str) {
@@ -118,7 +123,7 @@ impl World {
     }
 
     fn log(&self, pod: &str, container: &str) -> String {
-        let place = self.agent.pods.container("ns", pod, container).expect("a container");
+        let place = self.pods.container("ns", pod, container).expect("a container");
         let text = std::fs::read_to_string(place.log_path).unwrap_or_default();
         text.lines().filter_map(|line| line.splitn(4, ' ').nth(3).map(|text| format!("{text}\n"))).collect()
     }
@@ -131,23 +136,13 @@ impl World {
         let node = self.dir.path().join("node");
         let runtime = ShimClient::new(binary, node, RealClock::shared()).expect("a runtime");
         node_agent::teardown(self.dir.path(), &runtime).await.expect("everything removed");
+        Cgroups::detect().and_then(|cgroups| cgroups.remove(&self.cgroup_root)).expect("no process is left");
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
         let dir = self.dir.path().to_string_lossy().into_owned();
         assert!(!mounts.contains(&dir), "a mount is left");
-        remove_cgroups(&self.cgroup_root);
-    }
-}
-
-/// The test's own roots, empty by now, in every hierarchy.
-fn remove_cgroups(root: &str) {
-    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    for base in hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
-        let root = base.join(root.trim_start_matches('/'));
-        for part in ["burstable", "besteffort", ""] {
-            let path = root.join(part);
-            if path.exists() {
-                std::fs::remove_dir(&path).expect("an empty cgroup");
-            }
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for base in hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
+            assert!(!base.join(self.cgroup_root.trim_start_matches('/')).exists(), "a cgroup is left");
         }
     }
 }
@@ -168,15 +163,15 @@ async fn two_containers_share_a_pod() {
          containers: [
            {name: a, image: b, command: [sh, -c, 'cat /c/k > /e/said; echo $GREETING; sleep 1000 & wait'],
             env: [{name: GREETING, value: hello}], volumeMounts: [{name: e, mountPath: /e}, {name: c, mountPath: /c}],
-            readinessProbe: {exec: {command: [test, -e, /e/said]}, periodSeconds: 1}},
-           {name: b, image: b, command: [sh, -c, 'while ! test -e /e/said; do :; done; cat /e/said; echo; sleep 1000 & wait'],
+            readinessProbe: {exec: {command: [test, -s, /e/said]}, periodSeconds: 1}},
+           {name: b, image: b, command: [sh, -c, 'while ! test -s /e/said; do :; done; cat /e/said; echo; sleep 1000 & wait'],
             volumeMounts: [{name: e, mountPath: /e}]}]",
     );
     world.until_ready("web").await;
     while world.log("web", "b") != "value\n" || world.log("web", "a") != "hello\n" {
         tokio::task::yield_now().await;
     }
-    let usage = |name: &str| world.agent.pods.running().iter().any(|running| running.container == name);
+    let usage = |name: &str| world.pods.running().iter().any(|running| running.container == name);
     assert!(usage("a") && usage("b"));
     world.api.delete("pods", "web", 1);
     world.api.until("the pod is gone", |api| api.get("pods", "web").is_none()).await;
@@ -217,7 +212,7 @@ async fn containers_outlive_the_agent() {
     world.shutdown.drained().await;
     world.api.delete("pods", "old", 0);
     world.shutdown = Shutdown::new();
-    world.agent = agent(&world.api, world.dir.path(), &world.cgroup_root, &world.shutdown).await;
+    world.pods = agent(&world.api, world.dir.path(), &world.cgroup_root, &world.shutdown).await;
     while world.dir.path().join("node/pods/uid-old").exists() {
         tokio::task::yield_now().await;
     }

@@ -203,7 +203,7 @@ mod http_requests {
             ("/containerLogs/default/web/other", "404", "container other of pod default/web"),
             ("/exec/default/web/main?command=true", "400", "at least 1 of stdin, stdout, stderr"),
             ("/exec/default/web/main?command=true&stdout=1", "400", "missing upgrade headers"),
-            ("/metrics/usage", "200", "{}"),
+            ("/metrics/usage", "200", "\"cpuNanoCores\":"),
             ("/elsewhere", "404", "page not found"),
         ] {
             let answer = get(&node, path).await;
