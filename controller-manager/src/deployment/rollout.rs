@@ -287,7 +287,8 @@ impl<'a> Rollout<'a> {
         if self.status_first {
             plan.actions.extend(status_change.take());
         }
-        for set in &self.sets {
+        // What is to come before what is to go.
+        for set in self.new.into_iter().chain(self.old()).map(|index| &self.sets[index]) {
             if let Some(action) = set.action() {
                 let report = Report { success: set.said.clone(), failure: set.complaint.clone() };
                 plan.act_and_report(action, report);
