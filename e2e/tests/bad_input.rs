@@ -31,7 +31,7 @@ fn objects_that_are_wrong_are_refused_with_the_place() -> Result<()> {
         &cluster,
         &typo.replace("replicsa: 2", "replicas: -1").replace("name: d", "name: e"),
         &[
-            "Deployment.apps \"e\" is invalid",
+            "The Deployment \"e\" is invalid",
             "spec.replicas: Invalid value: -1",
             "must be greater than or equal to 0",
         ],

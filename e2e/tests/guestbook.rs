@@ -93,7 +93,7 @@ fn reading(ok: &dyn Fn(&[&str]) -> Result<String>, pod: &str) -> Result<()> {
     let field = ok(&["get", "pods", "--field-selector", "spec.nodeName=node-1", "-o", "name"])?;
     ensure!(field.lines().count() == 3, "field selector: {field}");
     let described = ok(&["describe", "pod", pod])?;
-    for part in ["Scheduled", "Started container web", "Readiness:", "guestbook"] {
+    for part in ["Scheduled", "Started", "Readiness:", "guestbook"] {
         ensure!(described.contains(part), "describe lacks {part}:\n{described}");
     }
     ensure!(ok(&["describe", "deployment", "guestbook"])?.contains("3 available"), "describe deployment");

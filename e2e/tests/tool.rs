@@ -24,7 +24,7 @@ fn the_most_used_verbs() -> Result<()> {
         ensure!(ours.lines().count() == theirs.lines().count(), "ours:\n{ours}\ntheirs:\n{theirs}");
     }
     ensure!(ok(&["get", "pod", pod, "-o", "jsonpath={.spec.nodeName}"])? == "node-1", "jsonpath");
-    ensure!(ok(&["describe", "pod", pod])?.contains("Started container web"), "describe");
+    ensure!(ok(&["describe", "pod", pod])?.contains("Started"), "describe");
     ensure!(ok(&["logs", pod, "-c", "web"])?.contains("listening"), "logs");
     let failed = cluster.gantry(&["exec", pod, "-c", "web", "--", "sh", "-c", "echo out; exit 5"])?;
     ensure!(failed.code == 5 && failed.stdout == "out\n", "exec: {failed:?}");
