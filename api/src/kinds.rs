@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::strategy::{Plain, Strategy};
 
+mod apiextensions;
 mod apps;
 mod autoscaling;
 pub mod columns;
@@ -36,6 +37,7 @@ pub fn builtin() -> KindTable {
         autoscaling::rows(),
         coordination::rows(),
         discovery::rows(),
+        apiextensions::rows(),
         metrics::rows(),
     ];
     KindTable::new(groups.into_iter().flatten())

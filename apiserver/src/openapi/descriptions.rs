@@ -3,6 +3,7 @@
 //! A kind is described when it is listed in [`Descriptions::load`]; what it contains comes along.
 
 use k8s_openapi::api::{apps, authentication, autoscaling, coordination, core, discovery, events, policy};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -31,7 +32,7 @@ impl Descriptions {
             autoscaling::v1::HorizontalPodAutoscaler, autoscaling::v1::Scale,
             autoscaling::v2::HorizontalPodAutoscaler,
             authentication::v1::TokenRequest, coordination::v1::Lease, discovery::v1::EndpointSlice,
-            events::v1::Event, policy::v1::Eviction, meta::DeleteOptions, meta::Status,
+            events::v1::Event, policy::v1::Eviction, apiextensions::v1::CustomResourceDefinition, meta::DeleteOptions, meta::Status,
         );
         Self { definitions: generator.take_definitions(true) }
     }
