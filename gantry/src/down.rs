@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use component_base::clock::RealClock;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use node_agent::container_runtime::shim_client::ShimClient;
@@ -14,6 +13,7 @@ use node_agent::proxy::{self, ProxyConfig};
 
 use crate::config::DEFAULT_DATA_DIR;
 use crate::names::{Names, node_dir};
+use crate::process::Process;
 
 /// How long a running cluster may take to stop before it is ended.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -58,20 +58,12 @@ async fn remove(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Asks a process to stop and waits for its end, through a pidfd: no polling, no reused pid.
+/// Asks a process to stop and waits for its end; ends it when it does not.
 fn stop(pid: i32) -> Result<()> {
-    use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
-    // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
-    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if raw < 0 {
-        return Ok(());
-    }
-    // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
-    let handle = unsafe { OwnedFd::from_raw_fd(i32::try_from(raw)?) };
+    let Some(process) = Process::find(pid) else { return Ok(()) };
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         kill(Pid::from_raw(pid), signal)?;
-        let mut waiting = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut waiting, PollTimeout::try_from(STOP_LIMIT)?)? > 0 {
+        if process.ends_within(STOP_LIMIT)? {
             return Ok(());
         }
     }

@@ -8,6 +8,7 @@ mod ctl;
 mod down;
 mod image;
 mod names;
+mod process;
 mod up;
 
 use std::process::ExitCode;

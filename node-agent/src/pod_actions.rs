@@ -439,5 +439,4 @@ fn stop_container(name: &str, seen: &ObservedContainer, grace: Duration, decisio
 }
 
 #[cfg(test)]
-#[path = "pod_actions_tests.rs"]
 mod tests;

@@ -431,5 +431,4 @@ fn to_map(status: &PodStatus) -> Map<String, Value> {
 }
 
 #[cfg(test)]
-#[path = "pod_status_tests.rs"]
 mod tests;

@@ -4,11 +4,17 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::process::Process;
+
 /// Version of the directory's layout; another version is refused, never guessed at.
 const FORMAT: &str = "1";
+
+/// How long a killed process may take to be gone; a live one is refused after it.
+const DYING_LIMIT: Duration = Duration::from_millis(500);
 
 /// An open data directory, locked until dropped.
 pub struct DataDir {
@@ -28,16 +34,17 @@ impl DataDir {
             .create(root)
             .with_context(|| format!("cannot make the data directory {}", root.display()))?;
         let mut lock = lock_file(root)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", root.display()));
-            }
-            Err(TryLockError::WouldBlock) => bail!(
-                "{} is in use by process {}; stop that one, or choose another directory with --data-dir",
-                root.display(),
-                holder(&mut lock)?
-            ),
+        let pid = match try_lock(root, &mut lock)? {
+            None => None,
+            // A process that was just killed holds its files until the kernel has taken it apart.
+            Some(pid) if ends_soon(&pid)? => try_lock(root, &mut lock)?,
+            other => other,
+        };
+        if let Some(pid) = pid {
+            bail!(
+                "{} is in use by process {pid}; stop that one, or choose another directory with --data-dir",
+                root.display()
+            );
         }
         check_format(root)?;
         lock.set_len(0)?;
@@ -64,8 +71,27 @@ fn lock_file(root: &Path) -> Result<File> {
         .with_context(|| format!("cannot open {}", path.display()))
 }
 
+/// Takes the lock, or tells whose it is.
+fn try_lock(root: &Path, lock: &mut File) -> Result<Option<String>> {
+    match lock.try_lock() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => holder(lock).map(Some),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", root.display()))
+        }
+    }
+}
+
+fn ends_soon(pid: &str) -> Result<bool> {
+    match pid.parse().ok().and_then(Process::find) {
+        Some(process) => process.ends_within(DYING_LIMIT),
+        None => Ok(true),
+    }
+}
+
 fn holder(lock: &mut File) -> Result<String> {
     let mut pid = String::new();
+    lock.rewind().context("cannot read who holds the data directory")?;
     lock.read_to_string(&mut pid).context("cannot read who holds the data directory")?;
     Ok(pid.trim().to_owned())
 }
@@ -94,13 +120,7 @@ fn check_format(root: &Path) -> Result<()> {
 /// When the directory cannot be looked at.
 pub fn running(root: &Path) -> Result<Option<i32>> {
     let mut lock = lock_file(root)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(holder(&mut lock)?.parse().ok()),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", root.display()))
-        }
-    }
+    Ok(try_lock(root, &mut lock)?.and_then(|pid| pid.parse().ok()))
 }
 
 #[cfg(test)]
