@@ -217,7 +217,8 @@ async fn prepare_update(call: &Call, part: Part, mut new: Value, old: &Value) ->
         admission::on_update(call, &mut new, old).await?;
     }
     // The server's own writes (binding a pod, say) are no new wishes of a user.
-    let changed = part != Part::Whole && strategy.generation_changes(&new, old);
+    // A status write may carry annotations along (a Deployment's revision); that is no new specification.
+    let changed = part == Part::Object && strategy.generation_changes(&new, old);
     metadata::set_generation(&mut new, old, changed);
     if new != *old {
         causes.extend(metadata::validate(&call.stored, &new, true));

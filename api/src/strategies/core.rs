@@ -36,7 +36,8 @@ impl Strategy for ConfigMap {
             total += decoded_length(value);
         }
         if total > MAX_DATA_BYTES {
-            causes.push(Cause::too_long("", MAX_DATA_BYTES));
+            // The whole object is too long; this is how the path of no field prints.
+            causes.push(Cause::too_long("[]", MAX_DATA_BYTES));
         }
         causes
     }
@@ -342,7 +343,7 @@ mod tests {
         );
         assert_eq!(found[1], "data[ok]: Invalid value: \"ok\": duplicate of key present in binaryData");
         let big = json!({"data": {"k": "x".repeat(MAX_DATA_BYTES + 1)}});
-        assert_eq!(texts(&ConfigMap.validate(&big)), [": Too long: may not be more than 1048576 bytes"]);
+        assert_eq!(texts(&ConfigMap.validate(&big)), ["[]: Too long: may not be more than 1048576 bytes"]);
         let old = json!({"immutable": true, "data": {"a": "1"}});
         let new = json!({"data": {"a": "2"}});
         assert_eq!(

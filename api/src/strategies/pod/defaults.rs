@@ -29,8 +29,8 @@ pub(in crate::strategies) fn default_template(object: &mut Value) {
 fn default_spec(spec: &mut Value) {
     for container in containers(spec, &CONTAINER_LISTS) {
         let set = container["imagePullPolicy"].as_str().is_some_and(|policy| !policy.is_empty());
-        if let Some(image) = container["image"].as_str().filter(|_| !set) {
-            let policy = pull_policy(image);
+        if !set {
+            let policy = pull_policy(container["image"].as_str().unwrap_or_default());
             check::set(container, "imagePullPolicy", policy.into());
         }
     }
@@ -51,6 +51,8 @@ fn pull_policy(image: &str) -> &'static str {
     // A colon before the last slash belongs to the registry's port.
     let last = name.rsplit('/').next().unwrap_or(name);
     match last.split_once(':') {
+        // No image at all: only that is worth a complaint.
+        None if image.is_empty() => "IfNotPresent",
         Some((_, "latest")) => "Always",
         Some(_) => "IfNotPresent",
         None if digest => "IfNotPresent",
@@ -92,6 +94,7 @@ mod tests {
             ("web", "Always"),
             ("web:latest", "Always"),
             ("web:1", "IfNotPresent"),
+            ("", "IfNotPresent"),
             ("host:5000/web", "Always"),
             ("host:5000/web:2", "IfNotPresent"),
             ("web@sha256:abc", "IfNotPresent"),
