@@ -16,7 +16,7 @@ pub struct Served {
     pub watchable: bool,
 }
 
-/// Every kind whose objects can be listed and deleted.
+/// Every kind whose objects can be listed and deleted, in order of group and plural.
 ///
 /// # Errors
 /// When the server does not answer.
@@ -42,5 +42,10 @@ pub async fn deletable(client: &kube::Client) -> Result<Vec<Served>, Failure> {
             }
         }
     }
+    // The client forgets the order of groups. What is said about kinds must be said the same way twice:
+    // a status that differs is written, and its writing wakes its writer.
+    served.sort_by(|a, b| {
+        (&a.resource.group, &a.resource.plural).cmp(&(&b.resource.group, &b.resource.plural))
+    });
     Ok(served)
 }
