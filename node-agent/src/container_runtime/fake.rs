@@ -21,6 +21,8 @@ struct State {
     calls: Vec<String>,
     failures: BTreeMap<String, VecDeque<String>>,
     exec_codes: VecDeque<i32>,
+    /// By program: what its runs exit with.
+    programs: BTreeMap<String, i32>,
     next_pid: i32,
 }
 
@@ -28,15 +30,14 @@ struct State {
 pub struct FakeRuntime {
     clock: SharedClock,
     state: Mutex<State>,
-    sender: mpsc::UnboundedSender<RuntimeEvent>,
-    receiver: Mutex<Option<mpsc::UnboundedReceiver<RuntimeEvent>>>,
+    /// Where the agent of the day listens.
+    listener: Mutex<Option<mpsc::UnboundedSender<RuntimeEvent>>>,
 }
 
 impl FakeRuntime {
     /// An empty machine.
     pub fn new(clock: SharedClock) -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        Self { clock, state: Mutex::default(), sender, receiver: Mutex::new(Some(receiver)) }
+        Self { clock, state: Mutex::default(), listener: Mutex::default() }
     }
 
     /// Every call so far, such as `start_container web-0`.
@@ -64,6 +65,11 @@ impl FakeRuntime {
         self.state.lock().exec_codes.push_back(code);
     }
 
+    /// Every run of this program exits with this code from now on.
+    pub fn program_exits(&self, program: &str, code: i32) {
+        self.state.lock().programs.insert(program.to_owned(), code);
+    }
+
     /// A container's main process ends now.
     pub fn exit(&self, uid: &str, id: &str, code: i32) {
         let signal = if code > 128 { code - 128 } else { 0 };
@@ -75,8 +81,10 @@ impl FakeRuntime {
         }
         record.exit = Some(exit.clone());
         let event = RuntimeEvent::Exited { pod_uid: uid.to_owned(), container_id: id.to_owned(), exit };
-        // Nobody listens: a test that does not care.
-        let _unheard = self.sender.send(event);
+        if let Some(listener) = &*self.listener.lock() {
+            // Between two agents nobody hears it; the record tells the next one.
+            let _unheard = listener.send(event);
+        }
     }
 
     fn called(&self, call: &str, what: &str) -> Result<(), RuntimeError> {
@@ -113,15 +121,15 @@ impl ContainerRuntime for FakeRuntime {
 
     fn events(&self) -> mpsc::Receiver<RuntimeEvent> {
         let (sender, receiver) = mpsc::channel(64);
-        if let Some(mut source) = self.receiver.lock().take() {
-            tokio::spawn(async move {
-                while let Some(event) = source.recv().await {
-                    if sender.send(event).await.is_err() {
-                        return;
-                    }
+        let (listener, mut source) = mpsc::unbounded_channel();
+        *self.listener.lock() = Some(listener);
+        tokio::spawn(async move {
+            while let Some(event) = source.recv().await {
+                if sender.send(event).await.is_err() {
+                    return;
                 }
-            });
-        }
+            }
+        });
         receiver
     }
 
@@ -191,7 +199,10 @@ impl ContainerRuntime for FakeRuntime {
     async fn exec(&self, request: ExecRequest) -> Result<ExecSession, RuntimeError> {
         self.called("exec", &format!("{} {}", request.container_id, request.command.join(" ")))?;
         let (over, exit) = oneshot::channel();
-        let code = self.state.lock().exec_codes.pop_front().unwrap_or(0);
+        let mut state = self.state.lock();
+        let lasting = request.command.first().and_then(|program| state.programs.get(program).copied());
+        let code = state.exec_codes.pop_front().or(lasting).unwrap_or(0);
+        drop(state);
         // The receiver is still in our hands.
         let _sent = over.send(code);
         Ok(ExecSession { stdin: None, stdout: None, stderr: None, terminal: None, exit })
