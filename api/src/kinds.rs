@@ -395,6 +395,7 @@ fn definition(group: &str, version: &str, kind: &str) -> String {
     let package = match group {
         "" => "api.core",
         "metrics.k8s.io" => "metrics.pkg.apis.metrics",
+        "apiextensions.k8s.io" => "apiextensions-apiserver.pkg.apis.apiextensions",
         _ => {
             let short = group.split('.').next().unwrap_or(group);
             return format!("io.k8s.api.{short}.{version}.{kind}");

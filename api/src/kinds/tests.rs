@@ -56,6 +56,7 @@ fn discovery_lists_core_first_and_preferred_versions_first() {
         "apps",
         "events.k8s.io",
         "autoscaling",
+        "apiextensions.k8s.io",
         "coordination.k8s.io",
         "discovery.k8s.io",
         "metrics.k8s.io",
