@@ -180,14 +180,25 @@ pub(crate) fn validate(kind: &Kind, object: &Value, named: bool) -> Vec<Cause> {
         );
     }
     causes.extend(annotations(object));
-    for finalizer in object::finalizers(object) {
-        causes.extend(
-            names::qualified_name(finalizer)
-                .iter()
-                .map(|m| Cause::invalid("metadata.finalizers", &json!(finalizer), m)),
-        );
-    }
+    causes.extend(finalizers(object));
     causes.extend(owners(object));
+    causes
+}
+
+/// Finalizers without a domain: a slip of the pen would hold the object for good (upstream's
+/// `validateKubeFinalizerName`).
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+fn finalizers(object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (at, finalizer) in object::finalizers(object).into_iter().enumerate() {
+        let invalid = |m: &String| Cause::invalid("metadata.finalizers", &json!(finalizer), m);
+        causes.extend(names::qualified_name(finalizer).iter().map(invalid));
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(Cause::invalid(format!("metadata.finalizers[{at}]"), &json!(finalizer), detail));
+        }
+    }
     causes
 }
 
