@@ -177,6 +177,12 @@ pub(crate) fn store_status(error: StoreError) -> Status {
         StoreError::Full(detail) => {
             Status::new(api::Reason::InsufficientStorage, format!("the disk is full: {detail}"))
         }
+        StoreError::Unavailable(detail) => {
+            Status::unavailable(format!("the store cannot be reached: {detail}"))
+        }
+        StoreError::TooLarge(detail) => {
+            Status::new(api::Reason::RequestEntityTooLarge, format!("too large for the store: {detail}"))
+        }
         StoreError::Closed => Status::unavailable("the server is shutting down"),
         StoreError::Conflict { key, .. } => {
             tracing::error!(key, "a store conflict reached a place that expects none");

@@ -14,6 +14,7 @@ mod mailbox;
 mod stage;
 
 pub mod embedded;
+pub mod etcd;
 pub mod memory;
 
 /// Number of a committed transaction; 0 means "none yet".
@@ -151,6 +152,12 @@ pub enum StoreError {
         /// The engine's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The store is elsewhere and does not answer. A write it did not answer may have happened.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
+    /// More than the store takes at once; nothing was written.
+    #[error("too large for the store: {0}")]
+    TooLarge(String),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

@@ -1,7 +1,8 @@
 //! One contract for every storage engine, and what only an engine with a disk can promise.
 //!
 //! `contract` runs the same cases against each engine of [`fixture::engines`]; `model` compares random
-//! histories with snapshots kept the naive way; `durability` kills, fills and damages.
+//! histories with snapshots kept the naive way; `durability` kills, fills and damages; `etcd` has etcd go
+//! away, others write to it and its limits met.
 
 #![expect(clippy::expect_used, reason = "a test ends where its set-up fails")]
 
@@ -9,6 +10,10 @@
 mod contract;
 #[path = "store_contract/durability.rs"]
 mod durability;
+#[path = "store_contract/etcd.rs"]
+mod etcd;
+#[path = "store_contract/etcd_server.rs"]
+mod etcd_server;
 #[path = "store_contract/fixture.rs"]
 mod fixture;
 #[path = "store_contract/model.rs"]

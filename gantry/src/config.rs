@@ -33,7 +33,7 @@ pub struct Flags {
     /// Name of this node [default: the host name].
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Where objects are kept: `embedded`, or `memory` (lost at exit).
+    /// Where objects are kept: `embedded`, `memory` (lost at exit), or `etcd=URL[,URL…]`.
     #[arg(long, value_name = "ENGINE")]
     pub store: Option<String>,
     /// Control plane only: no pods run here, and no root is needed.
@@ -62,7 +62,7 @@ pub struct File {
     pub advertise: Option<IpAddr>,
     /// Name of this node.
     pub node_name: Option<String>,
-    /// `embedded` or `memory`.
+    /// `embedded`, `memory` or `etcd=URL[,URL…]`.
     pub store: Option<String>,
     /// Control plane only.
     pub no_agent: Option<bool>,
@@ -75,12 +75,39 @@ pub struct File {
 }
 
 /// Which engine keeps the objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
     /// SQLite in the data directory.
     Embedded,
     /// Nothing survives the process.
     Memory,
+    /// An etcd v3 cluster at these URLs.
+    Etcd(Vec<String>),
+}
+
+impl Engine {
+    fn parse(text: &str) -> Result<Self> {
+        match text {
+            "embedded" => Ok(Self::Embedded),
+            "memory" => Ok(Self::Memory),
+            _ => match text.strip_prefix("etcd=") {
+                Some(urls) => urls.split(',').map(etcd_url).collect::<Result<_>>().map(Self::Etcd),
+                None => bail!("--store {text}: this version knows embedded, memory and etcd=URL[,URL…]"),
+            },
+        }
+    }
+}
+
+fn etcd_url(url: &str) -> Result<String> {
+    let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    match authority {
+        Some(authority) if !authority.is_empty() && !authority.contains('/') => {
+            Ok(format!("http://{authority}"))
+        }
+        _ => bail!(
+            "--store: etcd at {url:?}: expected http://HOST:PORT (this version does not speak TLS to etcd)"
+        ),
+    }
 }
 
 /// Settings, complete and checked.
@@ -140,11 +167,7 @@ impl Flags {
                 Some(name) => name,
                 None => host_name()?,
             },
-            store: match store.as_str() {
-                "embedded" => Engine::Embedded,
-                "memory" => Engine::Memory,
-                other => bail!("--store {other}: this version knows embedded and memory"),
-            },
+            store: Engine::parse(&store)?,
             agent: !(self.no_agent || file.no_agent.unwrap_or_default()),
             kubeconfig_out: self.kubeconfig_out.or(file.kubeconfig_out),
             pod_cidr: cidr(self.pod_cidr, file.pod_cidr, "10.42.0.0/16")?,
@@ -216,10 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn etcd_is_named_by_its_urls() {
+        let config = resolve(&["store=etcd=http://a:1/,http://b:2"], None).expect("good settings");
+        assert_eq!(config.store, Engine::Etcd(vec!["http://a:1".to_owned(), "http://b:2".to_owned()]));
+    }
+
+    #[test]
     fn mistakes_name_the_setting() {
         for (set, expected) in [
             ("bnid=x", "bnid"),
             ("store=paper", "paper"),
+            ("store=etcd=https://a:1", "TLS"),
+            ("store=etcd=http://a:1,", "expected http://HOST:PORT"),
             ("podCidr=10.0.0.0", "10.0.0.0"),
             ("bind", "KEY=VALUE"),
         ] {

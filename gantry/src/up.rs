@@ -62,7 +62,7 @@ async fn serve(config: Config) -> Result<()> {
     let base = Base { clock: RealClock::shared(), rng: Rng::from_system(), shutdown: Shutdown::new() };
     base.shutdown.on_signals().context("cannot listen for signals")?;
     let data_dir = DataDir::open(&config.data_dir)?;
-    let store = open_store(&config, &data_dir, &base.clock)?;
+    let store = open_store(&config, &data_dir, &base.clock).await?;
     let outcome = serve_from(&config, &data_dir, &base, Arc::clone(&store)).await;
     base.shutdown.trigger();
     base.shutdown.drained().await;
@@ -70,11 +70,14 @@ async fn serve(config: Config) -> Result<()> {
     outcome
 }
 
-fn open_store(config: &Config, data_dir: &DataDir, clock: &SharedClock) -> Result<Arc<dyn Store>> {
-    Ok(match config.store {
+async fn open_store(config: &Config, data_dir: &DataDir, clock: &SharedClock) -> Result<Arc<dyn Store>> {
+    Ok(match &config.store {
         Engine::Memory => apiserver::storage::memory::Memory::open(),
         Engine::Embedded => {
             apiserver::storage::embedded::Embedded::open(&data_dir.path("store"), Arc::clone(clock))?
+        }
+        Engine::Etcd(endpoints) => {
+            apiserver::storage::etcd::Etcd::open(endpoints.clone(), Arc::clone(clock)).await?
         }
     })
 }

@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, bail};
 /// Build- and run-time packages: `(package, a file that shows it is there)`.
 ///
 /// protobuf is for etcd-client's build script, libseccomp for libcontainer, busybox for the images,
-/// iproute2 and nftables for the tests that look at what the agent did (the agent itself runs neither).
+/// iproute2 and nftables for the tests that look at what the agent did (the agent itself runs neither),
+/// etcd for the tests of the store that lives in one.
 const PACKAGES: &[(&str, &str)] = &[
     ("protobuf-compiler", "/usr/bin/protoc"),
     ("libprotobuf-dev", "/usr/include/google/protobuf/descriptor.proto"),
@@ -17,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("busybox-static", "/bin/busybox"),
     ("iproute2", "/sbin/ip"),
     ("nftables", "/usr/sbin/nft"),
+    ("etcd-server", "/usr/bin/etcd"),
 ];
 
 /// Runs a command that must succeed; its output goes to ours.

@@ -240,6 +240,25 @@ impl Hub {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Raises the revision past transactions that concern no key kept here.
+    pub(super) fn advance(&self, revision: Revision) {
+        let mut state = self.state.write();
+        state.revision = state.revision.max(revision);
+    }
+
+    /// Shows another state, to which no events lead: every watcher gets [`StoreError::Compacted`].
+    pub(super) fn reset(&self, current: BTreeMap<Arc<str>, Arc<Entry>>, revision: Revision) {
+        let wakers: Vec<Waker> = {
+            let mut state = self.state.write();
+            state.current_bytes = current.values().map(|entry| entry.bytes.len() as u64).sum();
+            state.current = current;
+            state.revision = revision;
+            (state.ring, state.ring_bytes, state.ring_floor) = (VecDeque::new(), 0, revision);
+            state.watchers.all().filter_map(|mailbox| mailbox.cut_off(revision)).collect()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// A watch of `prefix` from just after a revision.
     pub(super) fn subscribe(
         self: &Arc<Self>,

@@ -73,6 +73,17 @@ impl Mailbox {
         inner.waker.take()
     }
 
+    /// There is a gap before `revision` that this watcher must know of.
+    pub(super) fn cut_off(&self, revision: Revision) -> Option<Waker> {
+        let mut inner = self.inner.lock();
+        if inner.state == State::Open {
+            inner.offered = revision;
+            inner.state = State::Overflowed;
+            inner.queue = VecDeque::new();
+        }
+        inner.waker.take()
+    }
+
     /// The store is closing: what waits is still delivered, then the stream ends.
     pub(super) fn close(&self) -> Option<Waker> {
         let mut inner = self.inner.lock();

@@ -118,7 +118,7 @@ impl<'a> Stage<'a> {
 }
 
 /// The object's bytes at a revision.
-fn splice(draft: &Draft, revision: Revision) -> Bytes {
+pub(super) fn splice(draft: &Draft, revision: Revision) -> Bytes {
     let revision = revision.to_string();
     let mut bytes = BytesMut::with_capacity(draft.head.len() + revision.len() + draft.tail.len());
     bytes.put_slice(&draft.head);

@@ -11,7 +11,7 @@ macro_rules! for_every_engine {
     ($name:ident, $case:expr) => {
         #[tokio::test]
         async fn $name() {
-            for engine in engines() {
+            for engine in engines().await {
                 let case: &dyn Fn(std::sync::Arc<dyn Store>) -> futures::future::BoxFuture<'static, ()> =
                     &|store| Box::pin($case(store));
                 eprintln!("engine: {}", engine.name);

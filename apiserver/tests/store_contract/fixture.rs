@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::etcd_server::FromOrigin;
 use apiserver::storage::embedded::{Embedded, Limits};
 use apiserver::storage::memory::Memory;
 use apiserver::storage::{Change, Draft, Event, EventStream, Expect, Operation, Revision, Store, StoreError};
@@ -25,7 +26,7 @@ pub fn open(directory: &std::path::Path, limits: Limits) -> Result<Arc<Embedded>
 }
 
 /// Every engine, empty.
-pub fn engines() -> Vec<Engine> {
+pub async fn engines() -> Vec<Engine> {
     let embedded = |name, limits| {
         let directory = tempfile::tempdir().expect("a directory");
         let store = open(directory.path(), limits).expect("a new store");
@@ -35,6 +36,8 @@ pub fn engines() -> Vec<Engine> {
         Engine { name: "memory", store: Memory::open(), _directory: None },
         embedded("embedded", Limits::default()),
         embedded("embedded, short ring", short_ring()),
+        Engine { name: "etcd", store: FromOrigin::start(8_192).await, _directory: None },
+        Engine { name: "etcd, short ring", store: FromOrigin::start(2).await, _directory: None },
     ]
 }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use apiserver::storage::memory::Memory;
 use apiserver::storage::{Change, Expect, Operation, Revision, Store, StoreError};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use crate::fixture::{draft, open, ready, short_ring, told, written};
+use crate::etcd_server::{EtcdServer, FromOrigin, options};
+use crate::fixture::{delete, draft, open, ready, short_ring, told, written};
 
 const KEYS: [&str; 5] = ["/p/a", "/p/b", "/p/ba", "/q/a", "/r"];
 
@@ -155,6 +157,44 @@ fn describe(entry: &apiserver::storage::Entry) -> (String, (Revision, Revision, 
     (entry.key.to_string(), (entry.create_revision, entry.mod_revision, bytes))
 }
 
+/// The same history on an etcd that earlier ones have used.
+async fn play_on_etcd(server: &EtcdServer, steps: Vec<Step>) {
+    let mut naive = Naive { snapshots: vec![Snapshot::new()], ..Naive::default() };
+    let plain = server.open(options(2)).await;
+    let stands = plain.list("/", None, 0, None).await.expect("a page").entries;
+    let removals = stands.iter().map(|entry| delete(&entry.key, entry.mod_revision)).collect();
+    plain.transact(removals).await.expect("an empty etcd");
+    plain.close().await;
+    let mut etcd = FromOrigin::on(server, 2, None).await;
+    for step in steps {
+        match step {
+            Step::Transact(picks) => {
+                let operations = naive.operations(&picks);
+                let expected = naive.transact(&operations);
+                let outcome = etcd.transact(operations).await;
+                assert_eq!(outcome.ok().map(|committed| committed.revision), expected);
+            }
+            Step::Compact(share) => {
+                let floor = naive.revision() * share / 8;
+                naive.floor = naive.floor.max(floor);
+                etcd.compact(floor).await.expect("compacted");
+            }
+            Step::Reopen => {
+                let origin = etcd.origin();
+                etcd.close().await;
+                etcd = FromOrigin::on(server, 2, Some(origin)).await;
+            }
+        }
+    }
+    let origin = etcd.origin();
+    let store: Arc<dyn Store> = etcd;
+    compare(&store, &naive).await;
+    store.close().await;
+    let store: Arc<dyn Store> = FromOrigin::on(server, 2, Some(origin)).await;
+    compare(&store, &naive).await;
+    store.close().await;
+}
+
 async fn play(steps: Vec<Step>) {
     let directory = tempfile::tempdir().expect("a directory");
     let mut naive = Naive { snapshots: vec![Snapshot::new()], ..Naive::default() };
@@ -198,4 +238,22 @@ proptest! {
     fn engines_agree_with_the_naive_model(steps in steps()) {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(play(steps));
     }
+}
+
+#[test]
+fn etcd_agrees_with_the_naive_model() {
+    let server = EtcdServer::start();
+    // Every watch that is replayed waits up to 100 ms for etcd's loop over watchers that are behind.
+    let config = ProptestConfig {
+        cases: 6,
+        max_shrink_iters: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let outcome = TestRunner::new(config).run(&steps(), |steps| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(play_on_etcd(&server, steps));
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }

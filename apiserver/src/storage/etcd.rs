@@ -1,0 +1,310 @@
+//! Objects in an etcd v3 cluster, which several API servers may share.
+//!
+//! Entry point: [`Etcd::open`]. etcd's `mod_revision` is our revision. One etcd watch ([`follower`]) keeps
+//! the current entries and recent events in memory ([`super::hub`]). It covers all keys and not only ours:
+//! every revision then has an event, so memory knows how far it has come even while others write.
+//!
+//! How it stays consistent: a write answers once its revision has come back through the watch. A read of
+//! "now" first asks etcd, which asks a majority of its servers, for its newest revision and waits
+//! until memory has reached it, so what any API server was told before is seen by all. Readers that
+//! wait at the same time share one question. The past that memory no longer has is read from etcd.
+//!
+//! While etcd is away requests fail with [`StoreError::Unavailable`], watches stay open and go on without
+//! gap or repetition from the last revision seen. A write that was cut off may have happened.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use component_base::clock::SharedClock;
+use futures::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::hub::{Hub, RingLimits, Subscription};
+use super::{Committed, Entry, EventStream, Operation, Page, Revision, Store, StoreError};
+
+mod connection;
+mod follower;
+mod history;
+mod transaction;
+mod value;
+
+use connection::{Connection, failed};
+use follower::Follower;
+use transaction::Plan;
+use value::Root;
+
+/// How long a request waits for what etcd has already answered to come through the watch, and a watch
+/// for its past. Normally a millisecond; longer only while the connection is made anew.
+const CATCH_UP: Duration = Duration::from_secs(20);
+
+/// How the engine uses etcd.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What our keys begin with; other keys are left alone.
+    pub root: String,
+    /// Revisions older than this are compacted away, as Kubernetes' API server does. Several API servers
+    /// each do so; the quickest wins. `None` leaves it to etcd's own settings.
+    pub history: Option<Duration>,
+    /// Recent events in memory.
+    pub ring_events: usize,
+    /// Bytes that recent events keep in memory.
+    pub ring_bytes: usize,
+}
+
+impl Default for Options {
+    /// Five minutes of history, upstream's `--etcd-compaction-interval`; memory as for the embedded engine.
+    fn default() -> Self {
+        Self {
+            root: "/registry/".to_owned(),
+            history: Some(Duration::from_mins(5)),
+            ring_events: 8_192,
+            ring_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Whether etcd answers.
+#[derive(Clone)]
+enum Link {
+    Up(Arc<Connection>),
+    /// Why not.
+    Down(String),
+    Closed,
+}
+
+/// What requests and the follower share.
+struct Shared {
+    hub: Arc<Hub>,
+    root: Root,
+    clock: SharedClock,
+    link: watch::Sender<Link>,
+    /// The revision that `hub` shows; raised after it.
+    reached: watch::Sender<Revision>,
+}
+
+/// The newest revision etcd told of, and the number of the question.
+#[derive(Default)]
+struct Told {
+    question: u64,
+    revision: Revision,
+}
+
+/// The engine.
+pub struct Etcd {
+    shared: Arc<Shared>,
+    /// Questions for the newest revision asked so far.
+    questions: AtomicU64,
+    told: tokio::sync::Mutex<Told>,
+    /// Held for reading by every transaction; whether the store is closed.
+    closed: tokio::sync::RwLock<bool>,
+    follower: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Etcd {
+    /// Connects to the first of `endpoints` (`http://HOST:PORT`) that answers and reads what it holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when none answers; the text says what each one said.
+    pub async fn open(endpoints: Vec<String>, clock: SharedClock) -> Result<Arc<Self>, StoreError> {
+        Self::open_with(endpoints, clock, Options::default()).await
+    }
+
+    /// Connects with options of its own.
+    ///
+    /// # Errors
+    /// As [`Etcd::open`].
+    pub async fn open_with(
+        endpoints: Vec<String>,
+        clock: SharedClock,
+        options: Options,
+    ) -> Result<Arc<Self>, StoreError> {
+        let root = Root { start: options.root };
+        let (endpoint, connection, position) = follower::first(&endpoints).await?;
+        let act = || failed("read what etcd holds");
+        let floor = connection.floor().await.map_err(act())?;
+        // Beginning a little earlier fills the ring, so watches from before a restart need no replay.
+        let back = position.revision.saturating_sub(options.ring_events as u64);
+        let at = back.max(floor).max(1);
+        let current = connection.load(&root, at).await.map_err(act())?;
+        let ring = RingLimits { events: options.ring_events, bytes: options.ring_bytes };
+        let stream = connection.watch(at, false).await.map_err(act())?;
+        let shared = Arc::new(Shared {
+            hub: Hub::new(current, at, floor, ring),
+            root,
+            clock,
+            link: watch::Sender::new(Link::Up(Arc::new(connection))),
+            reached: watch::Sender::new(at),
+        });
+        let follower = Follower {
+            shared: Arc::clone(&shared),
+            endpoints,
+            endpoint,
+            cluster: position.cluster,
+            history: options.history,
+        };
+        let follower = tokio::spawn(follower.run(stream));
+        let store = Arc::new(Self {
+            shared,
+            questions: AtomicU64::new(0),
+            told: tokio::sync::Mutex::default(),
+            closed: tokio::sync::RwLock::new(false),
+            follower: Mutex::new(Some(follower)),
+        });
+        store.shared.reach(position.revision).await?;
+        Ok(store)
+    }
+
+    /// etcd's newest revision, asked for after this call began.
+    async fn newest(&self) -> Result<Revision, StoreError> {
+        let asked_before = self.questions.load(Ordering::SeqCst);
+        let mut told = self.told.lock().await;
+        if told.question > asked_before {
+            return Ok(told.revision);
+        }
+        let connection = self.shared.connection()?;
+        let question = self.questions.fetch_add(1, Ordering::SeqCst) + 1;
+        let position = connection.position().await.map_err(failed("ask etcd for its revision"))?;
+        *told = Told { question, revision: position.revision };
+        Ok(position.revision)
+    }
+
+    /// Waits until memory shows everything that was written before this call.
+    async fn be_current(&self) -> Result<(), StoreError> {
+        let newest = self.newest().await?;
+        self.shared.reach(newest).await
+    }
+
+    /// Waits for a revision, which another API server may have told of before it came here.
+    async fn know(&self, asked: Revision) -> Result<(), StoreError> {
+        if asked <= self.shared.hub.revision() {
+            return Ok(());
+        }
+        let current = self.newest().await?;
+        if asked > current {
+            return Err(StoreError::Future { asked, current });
+        }
+        self.shared.reach(asked).await
+    }
+
+    async fn prepare(&self, at: Option<Revision>) -> Result<(), StoreError> {
+        match at {
+            None => self.be_current().await,
+            Some(at) => self.know(at).await,
+        }
+    }
+}
+
+impl Shared {
+    fn connection(&self) -> Result<Arc<Connection>, StoreError> {
+        match &*self.link.borrow() {
+            Link::Up(connection) => Ok(Arc::clone(connection)),
+            Link::Down(why) => Err(StoreError::Unavailable(why.clone())),
+            Link::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// Waits until memory shows a revision that etcd is known to have.
+    async fn reach(&self, revision: Revision) -> Result<(), StoreError> {
+        let mut reached = self.reached.subscribe();
+        let mut link = self.link.subscribe();
+        tokio::select! {
+            biased;
+            _ = reached.wait_for(|seen| *seen >= revision) => Ok(()),
+            _ = link.wait_for(|link| matches!(link, Link::Closed)) => Err(StoreError::Closed),
+            () = self.clock.sleep(CATCH_UP) => Err(StoreError::Unavailable(format!(
+                "etcd has revision {revision}, but it did not come through the watch in {} s",
+                CATCH_UP.as_secs()
+            ))),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Etcd {
+    fn revision(&self) -> Revision {
+        self.shared.hub.revision()
+    }
+
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<Entry>>, StoreError> {
+        self.prepare(at).await?;
+        if let Some(found) = self.shared.hub.get(key, at)? {
+            return Ok(found);
+        }
+        let connection = self.shared.connection()?;
+        history::entry_at(&connection, &self.shared.root, key, at.unwrap_or_default()).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Page, StoreError> {
+        self.prepare(at).await?;
+        if let Some(page) = self.shared.hub.list(prefix, after, limit, at)? {
+            return Ok(page);
+        }
+        let connection = self.shared.connection()?;
+        let at = at.unwrap_or_default();
+        history::page_at(&connection, &self.shared.root, (prefix, after), limit, at).await
+    }
+
+    async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, StoreError> {
+        let closed = self.closed.read().await;
+        if *closed {
+            return Err(StoreError::Closed);
+        }
+        let connection = self.shared.connection()?;
+        let plan = Plan::new(operations, &self.shared.root, &self.shared.hub)?;
+        let answer = connection.transact(plan.request()).await.map_err(failed("write to etcd"))?;
+        let newest = answer.header().map(|header| value::revision(header.revision())).unwrap_or_default();
+        // After a refusal too: who then reads again must not find what was refused.
+        self.shared.reach(newest).await?;
+        plan.outcome(&answer, &self.shared.root)
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<EventStream, StoreError> {
+        self.know(after).await?;
+        let Subscription { recent, from, live } = self.shared.hub.subscribe(prefix, after)?;
+        let past = match recent {
+            Some(recent) => recent,
+            None => {
+                let connection = self.shared.connection()?;
+                let replay = history::events_between(&connection, &self.shared.root, prefix, after, from);
+                tokio::select! {
+                    past = replay => past?,
+                    () = self.shared.clock.sleep(CATCH_UP) => return Err(StoreError::Unavailable(
+                        format!("etcd did not send the events after revision {after}"),
+                    )),
+                }
+            }
+        };
+        Ok(stream::iter(past.into_iter().map(Ok)).chain(live).boxed())
+    }
+
+    async fn compact(&self, floor: Revision) -> Result<(), StoreError> {
+        let floor = floor.min(self.shared.hub.revision());
+        if floor > self.shared.hub.floor() {
+            let connection = self.shared.connection()?;
+            connection.compact(floor).await.map_err(failed("compact etcd"))?;
+            self.shared.hub.raise_floor(floor);
+        }
+        Ok(())
+    }
+
+    async fn close(&self) {
+        // Waits for the transactions that are under way.
+        *self.closed.write().await = true;
+        self.shared.link.send_replace(Link::Closed);
+        let follower = self.follower.lock().take();
+        if let Some(follower) = follower {
+            // One that panicked follows no more either.
+            let _panicked = follower.await;
+        }
+        self.shared.hub.close();
+    }
+}

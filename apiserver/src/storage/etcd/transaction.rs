@@ -1,0 +1,150 @@
+//! Our transactions as etcd's.
+//!
+//! Entry points: [`Plan::new`] and [`Plan::outcome`]. Expectations become compares; if one fails etcd
+//! reads all the keys in the same step, so that the conflict reported is the one that was met. An entry
+//! that the hub still has at the expected revision is not sent back by etcd: a key and its
+//! mod_revision name one value for ever.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use etcd_client::{
+    Compare, CompareOp, DeleteOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
+
+use super::value::{Root, encode, number, revision};
+use crate::storage::hub::Hub;
+use crate::storage::stage::splice;
+use crate::storage::{Change, Committed, Entry, Expect, Operation, StoreError};
+
+/// A transaction about to be sent.
+pub(super) struct Plan {
+    operations: Vec<Operation>,
+    /// For each operation what stands at its key, as far as it is known here.
+    known: Vec<Option<Arc<Entry>>>,
+}
+
+/// What an operation does when all expectations hold, and whether etcd is to send back what stood there.
+fn action(operation: &Operation, send_back: bool) -> Option<TxnOp> {
+    let key = operation.key.as_str();
+    match &operation.change {
+        Change::Put(draft) => {
+            let options = send_back.then(|| PutOptions::new().with_prev_key());
+            Some(TxnOp::put(key, encode(draft), options))
+        }
+        Change::Delete => Some(TxnOp::delete(key, send_back.then(|| DeleteOptions::new().with_prev_key()))),
+        Change::Check => send_back.then(|| TxnOp::get(key, None)),
+    }
+}
+
+fn compare(operation: &Operation) -> Compare {
+    let key = operation.key.as_str();
+    match operation.expect {
+        Expect::Absent => Compare::create_revision(key, CompareOp::Equal, 0),
+        // To etcd 0 means "absent", which is not what is expected here; nothing is below it.
+        Expect::Revision(0) => Compare::mod_revision(key, CompareOp::Less, 0),
+        Expect::Revision(revision) => Compare::mod_revision(key, CompareOp::Equal, number(revision)),
+    }
+}
+
+fn holds(expect: Expect, current: Option<&KeyValue>) -> bool {
+    match expect {
+        Expect::Absent => current.is_none(),
+        Expect::Revision(expected) => current.is_some_and(|found| revision(found.mod_revision()) == expected),
+    }
+}
+
+impl Plan {
+    /// Checks what can be checked without etcd.
+    pub(super) fn new(operations: Vec<Operation>, root: &Root, hub: &Hub) -> Result<Self, StoreError> {
+        let refuse =
+            |source: String| Err(StoreError::Engine { act: "transact".to_owned(), source: source.into() });
+        let distinct: BTreeSet<&str> = operations.iter().map(|operation| operation.key.as_str()).collect();
+        if distinct.len() != operations.len() {
+            return refuse("a transaction names a key twice".to_owned());
+        }
+        if let Some(stranger) = distinct.iter().find(|key| !key.starts_with(&root.start)) {
+            return refuse(format!("key {stranger} does not begin with {}", root.start));
+        }
+        let known = operations.iter().map(|operation| match operation.expect {
+            Expect::Absent => None,
+            Expect::Revision(expected) => {
+                hub.current(&operation.key).filter(|entry| entry.mod_revision == expected)
+            }
+        });
+        let known = known.collect();
+        Ok(Self { operations, known })
+    }
+
+    /// Whether etcd is to send back what stands at an operation's key.
+    fn sends_back(&self, number: usize) -> bool {
+        self.operations[number].expect != Expect::Absent && self.known[number].is_none()
+    }
+
+    /// The request.
+    pub(super) fn request(&self) -> Txn {
+        let compares: Vec<Compare> = self.operations.iter().map(compare).collect();
+        let numbered = self.operations.iter().enumerate();
+        let actions: Vec<TxnOp> =
+            numbered.filter_map(|(number, operation)| action(operation, self.sends_back(number))).collect();
+        let reads: Vec<TxnOp> =
+            self.operations.iter().map(|operation| TxnOp::get(operation.key.as_str(), None)).collect();
+        Txn::new().when(compares).and_then(actions).or_else(reads)
+    }
+
+    /// The answer in our terms.
+    pub(super) fn outcome(self, answer: &TxnResponse, root: &Root) -> Result<Committed, StoreError> {
+        let at = answer.header().map(|header| revision(header.revision())).unwrap_or_default();
+        let mut responses = answer.op_responses().into_iter();
+        if !answer.succeeded() {
+            return Err(self.conflict(responses, root));
+        }
+        let mut entries = Vec::with_capacity(self.operations.len());
+        for (number, operation) in self.operations.iter().enumerate() {
+            let sends_back = self.sends_back(number);
+            let acts = sends_back || !matches!(operation.change, Change::Check);
+            let response = if acts { responses.next() } else { None };
+            let stood = match self.known[number].clone() {
+                Some(known) => Some(known),
+                None if sends_back => sent_back(response.as_ref()).and_then(|found| root.entry(&found)),
+                None => None,
+            };
+            entries.push(match &operation.change {
+                Change::Check | Change::Delete => stood,
+                Change::Put(draft) => Some(Arc::new(Entry {
+                    key: operation.key.as_str().into(),
+                    bytes: splice(draft, at),
+                    create_revision: stood.map_or(at, |entry| entry.create_revision),
+                    mod_revision: at,
+                    index: OnceLock::new(),
+                })),
+            });
+        }
+        Ok(Committed { revision: at, entries })
+    }
+
+    /// The first expectation that did not hold.
+    fn conflict(self, responses: impl Iterator<Item = TxnOpResponse>, root: &Root) -> StoreError {
+        for (operation, response) in self.operations.into_iter().zip(responses) {
+            let found = sent_back(Some(&response));
+            if !holds(operation.expect, found.as_ref()) {
+                let current = found.and_then(|found| root.entry(&found));
+                return StoreError::Conflict { key: operation.key, current };
+            }
+        }
+        StoreError::Engine {
+            act: "transact".to_owned(),
+            source: "etcd refused a transaction whose expectations hold".into(),
+        }
+    }
+}
+
+/// The key and value in a response.
+fn sent_back(response: Option<&TxnOpResponse>) -> Option<KeyValue> {
+    match response? {
+        TxnOpResponse::Put(put) => put.prev_key().cloned(),
+        TxnOpResponse::Get(get) => get.kvs().first().cloned(),
+        TxnOpResponse::Delete(delete) => delete.prev_kvs().first().cloned(),
+        TxnOpResponse::Txn(_) => None,
+    }
+}
