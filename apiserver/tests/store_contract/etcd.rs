@@ -7,6 +7,7 @@ use apiserver::storage::etcd::{Etcd, Options};
 use apiserver::storage::{Change, Draft, Expect, Operation, Store, StoreError};
 use component_base::clock::{FakeClock, RealClock};
 use futures::StreamExt as _;
+use tokio::sync::mpsc;
 
 use crate::etcd_server::EtcdServer;
 use crate::fixture::{create, delete, ready, told, update, written};
@@ -44,6 +45,63 @@ async fn an_etcd_that_goes_away_and_comes_back_loses_nothing() {
     assert_eq!(told(seen), [format!("{first} added {A}"), format!("{second} added {B}")]);
     let third = store.transact(vec![update(A, first, "y")]).await.expect("updated").revision;
     assert_eq!(told(ready(&mut events)), [format!("{third} changed {A}")]);
+    store.close().await;
+    other.close().await;
+}
+
+/// Writes keys of its own for ever and tells of each one acknowledged.
+async fn write_on(store: Arc<Etcd>, writer: usize, acknowledged: mpsc::UnboundedSender<(String, u64)>) {
+    for round in 0.. {
+        let key = format!("/registry/{writer}/{round}");
+        match store.transact(vec![create(&key, "x")]).await {
+            Ok(committed) if acknowledged.send((key, committed.revision)).is_err() => return,
+            Ok(_) => {}
+            Err(StoreError::Unavailable(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_of_etcd_under_load_loses_no_write_and_no_event() {
+    let mut server = EtcdServer::start();
+    let store = server.open(Options { history: None, ..Options::default() }).await;
+    let begin = store.revision();
+    let mut live = store.watch(ALL, begin).await.expect("a watch");
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    for writer in 0..8 {
+        tokio::spawn(write_on(Arc::clone(&store), writer, sender.clone()));
+    }
+    let mut acknowledged = Vec::new();
+    for round in 0..4 {
+        while acknowledged.len() < (round + 1) * 300 {
+            acknowledged.push(receiver.recv().await.expect("writers go on"));
+        }
+        tokio::task::block_in_place(|| {
+            server.kill();
+            server.restart();
+        });
+    }
+    acknowledged.push(receiver.recv().await.expect("writers go on after the last restart"));
+    receiver.close();
+    while let Some(told) = receiver.recv().await {
+        acknowledged.push(told);
+    }
+    let other = server.open(Options { history: None, ring_events: 1, ..Options::default() }).await;
+    for (key, revision) in &acknowledged {
+        let entry = other.get(key, None).await.expect("a read");
+        assert_eq!(entry.map(|entry| entry.mod_revision), Some(*revision), "{key}");
+    }
+    // What the watch that lived through it all was given is what etcd says happened.
+    let last = other.revision();
+    let upto = |event: &Result<apiserver::storage::Event, StoreError>| {
+        event.as_ref().is_ok_and(|event| event.revision <= last)
+    };
+    let mut replay = other.watch(ALL, begin).await.expect("a replay");
+    let replayed = told(ready(&mut replay).into_iter().filter(upto).collect());
+    let lived: Vec<_> = live.by_ref().take(replayed.len()).collect().await;
+    assert_eq!(told(lived), replayed);
+    assert!(replayed.len() >= acknowledged.len());
     store.close().await;
     other.close().await;
 }

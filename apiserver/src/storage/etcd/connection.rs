@@ -74,21 +74,23 @@ pub(super) fn failed(act: &str) -> impl FnOnce(Error) -> StoreError + use<> {
         }
         match i32::from(status.code()) {
             CANCELLED | UNKNOWN | DEADLINE_EXCEEDED | RESOURCE_EXHAUSTED | UNAVAILABLE => {
-                StoreError::Unavailable(format!("{act}: {message}{}", causes(&error)))
+                StoreError::Unavailable(format!("{act}: {}", explained(message, &error)))
             }
             _ => StoreError::Engine { act, source: error.into() },
         }
     }
 }
 
-/// What stands behind an error, innermost last.
-fn causes(error: &Error) -> String {
-    let mut text = String::new();
+/// An error's message and what stands behind it, innermost last; each layer repeats the one below.
+fn explained(message: &str, error: &Error) -> String {
+    let mut text = message.to_owned();
     let Error::GRpcStatus(status) = error else { return text };
     let mut next = std::error::Error::source(status);
     while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
         next = cause.source();
     }
     text
