@@ -24,6 +24,7 @@ pub fn up(arguments: &[String]) -> Result<()> {
 pub fn test(e2e: bool) -> Result<()> {
     machine::install_packages()?;
     cargo(&["fmt", "--all", "--check"])?;
+    supply_chain()?;
     cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     let tests: &[&str] = if nextest() { &["nextest", "run"] } else { &["test"] };
     let mut units = tests.to_vec();
@@ -46,6 +47,16 @@ pub fn test(e2e: bool) -> Result<()> {
         .env("GANTRY_BINARY", &gantry)
         .env("GANTRY_IMAGES", image_dir)
         .env("GANTRY_OLD_KUBECTL", old_kubectl))
+}
+
+/// Licences, sources and banned crates. Advisories need a database that is fetched from the internet, so they are
+/// left to a machine that has it (`cargo deny check advisories`).
+fn supply_chain() -> Result<()> {
+    let there = Command::new(env!("CARGO")).args(["deny", "--version"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        cargo(&["install", "--quiet", "--locked", "cargo-deny"])?;
+    }
+    cargo(&["deny", "--log-level", "error", "check", "bans", "licenses", "sources"])
 }
 
 /// Prints the table of figures.

@@ -180,10 +180,8 @@ impl Rollout<'_> {
             self.say(&format!("skipped rollback (current template already matches revision {to})"));
             return Ok(());
         }
-        let patch = json!([
-            {"op": "test", "path": "/metadata/resourceVersion", "value": deployment["metadata"]["resourceVersion"]},
-            {"op": "replace", "path": "/spec/template", "value": template},
-        ]);
+        // No precondition: status changes all the time while a roll-out is under way.
+        let patch = json!([{"op": "replace", "path": "/spec/template", "value": template}]);
         self.connection.patch(&self.path(), "application/json-patch+json", &patch).await?;
         self.say("rolled back");
         Ok(())
