@@ -31,7 +31,7 @@ mod history;
 mod transaction;
 mod value;
 
-use connection::{Connection, failed};
+use connection::{Connection, failed, is_compacted};
 use follower::Follower;
 use transaction::Plan;
 use value::Root;
@@ -127,8 +127,13 @@ impl Etcd {
         let floor = connection.floor().await.map_err(act())?;
         // Beginning a little earlier fills the ring, so watches from before a restart need no replay.
         let back = position.revision.saturating_sub(options.ring_events as u64);
-        let at = back.max(floor).max(1);
-        let current = connection.load(&root, at).await.map_err(act())?;
+        let (at, current) = match connection.load(&root, back.max(floor).max(1)).await {
+            // Another API server compacted just now.
+            Err(error) if is_compacted(&error) => {
+                (position.revision, connection.load(&root, position.revision).await.map_err(act())?)
+            }
+            loaded => (back.max(floor).max(1), loaded.map_err(act())?),
+        };
         let ring = RingLimits { events: options.ring_events, bytes: options.ring_bytes };
         let stream = connection.watch(at, false).await.map_err(act())?;
         let shared = Arc::new(Shared {
