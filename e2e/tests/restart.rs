@@ -1,6 +1,7 @@
 //! Crash and resume, and a clean end.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::cluster::{Cluster, SOON, name};
@@ -87,21 +88,22 @@ fn a_crash_loses_nothing_and_restarts_nothing() -> Result<()> {
 
 #[test]
 fn down_leaves_nothing_behind() -> Result<()> {
+    let before = leftovers::on_machine(Path::new("/nowhere"))?;
     let mut cluster = Cluster::start()?;
     let data_dir = cluster.data_dir();
     cluster.apply_manifest("guestbook.yaml")?;
     cluster.ready_pods(SELECTOR, 3)?;
-    ensure!(!leftovers::on_machine(&data_dir)?.is_empty(), "a running cluster is visible");
+    let during = leftovers::on_machine(&data_dir)?;
+    let own: Vec<&String> = during.difference(&before).collect();
+    for what in ["link gt", "table ip gantry-", "cgroup ", "process "] {
+        ensure!(own.iter().any(|entry| entry.starts_with(what)), "a running cluster has no {what}: {own:#?}");
+    }
     cluster.down()?;
-    let own: Vec<String> = leftovers::on_machine(&data_dir)?
-        .into_iter()
-        .filter(|what| {
-            what.contains("gantry")
-                || what.contains(&*data_dir.to_string_lossy())
-                || what.starts_with("link gt")
-        })
-        .collect();
-    ensure!(own.is_empty(), "left behind: {own:#?}");
+    let after = leftovers::on_machine(&data_dir)?;
+    let left: Vec<_> = own.into_iter().filter(|entry| after.contains(*entry)).collect();
+    ensure!(left.is_empty(), "left behind: {left:#?}");
+    let marked: Vec<_> = after.iter().filter(|entry| entry.contains(&*data_dir.to_string_lossy())).collect();
+    ensure!(marked.is_empty(), "left behind: {marked:#?}");
     // What was stored is still there: a new start brings the pods back.
     cluster.up()?;
     cluster.ready_pods(SELECTOR, 3).map(drop)
