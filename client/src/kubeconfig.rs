@@ -12,7 +12,9 @@ pub const DEFAULT_ADMIN_KUBECONFIG: &str = "/var/lib/gantry/admin.kubeconfig";
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
     /// None of the usual places has one.
-    #[error("no kubeconfig: KUBECONFIG is not set, and neither {home} nor {admin} exists")]
+    #[error(
+        "no kubeconfig: KUBECONFIG is not set, and neither {home} nor {admin} exists; start a cluster with `gantry up`, or name its kubeconfig in KUBECONFIG"
+    )]
     NotFound {
         /// The place in the user's home.
         home: String,

@@ -18,8 +18,9 @@ pub fn on_machine(data_dir: &Path) -> Result<BTreeSet<String>> {
             found.insert(format!("mount {line}"));
         }
     }
-    for entry in std::fs::read_dir("/sys/class/net")?.flatten() {
-        found.insert(format!("link {}", entry.file_name().to_string_lossy()));
+    // Of this process's network namespace; /sys/class/net shows that of whoever mounted it.
+    for line in std::fs::read_to_string("/proc/self/net/dev")?.lines().skip(2) {
+        found.insert(format!("link {}", line.split(':').next().unwrap_or_default().trim()));
     }
     let tables = crate::command::run(std::process::Command::new("nft").args(["list", "tables"]), "")?;
     found.extend(tables.stdout.lines().map(str::to_owned));

@@ -58,7 +58,7 @@ pub enum Failure {
     #[error("Error from server{}: {}", reason_of(.0), .0.message)]
     Server(Box<kube::core::Status>),
     /// Anything else.
-    #[error("error: {0:#}")]
+    #[error("error: {}", crate::with_causes(.0))]
     Other(#[from] anyhow::Error),
     /// A command in a container ended with this code; it has said itself why.
     #[error("command terminated with exit code {0}")]

@@ -54,8 +54,35 @@ fn report(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error and its causes in one line; a cause that the text before already ends with is not repeated.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        known if known.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::with_causes;
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = anyhow::anyhow!("no such file");
+        assert_eq!(with_causes(&inner), "no such file");
+        let outer = Err::<(), _>(inner)
+            .context("cannot read a: no such file")
+            .context("loading")
+            .expect_err("it failed");
+        assert_eq!(with_causes(&outer), "loading: cannot read a: no such file");
     }
 }

@@ -204,7 +204,7 @@ impl Spool {
     ) -> Result<(), ImageError> {
         let mut archive = Archive::new(source);
         for entry in archive.entries().map_err(io_error("read archive"))? {
-            let mut entry = entry.map_err(io_error("read archive"))?;
+            let mut entry = entry.map_err(unreadable)?;
             let path = plain(&entry.path().map_err(io_error("read archive"))?)?;
             match entry.header().entry_type() {
                 EntryType::Regular | EntryType::Continuous => {
@@ -417,6 +417,14 @@ fn expect_digest(what: &str, expected: &str, found: &str) -> Result<(), ImageErr
         return Ok(());
     }
     Err(ImageError::Digest { what: what.to_owned(), expected: expected.to_owned(), found: found.to_owned() })
+}
+
+/// The tar reader's own text quotes the file's bytes, which may be anybody's.
+fn unreadable(error: io::Error) -> ImageError {
+    match error.raw_os_error() {
+        Some(_) => io_error("read archive")(error),
+        None => bad("it is damaged, or not a tar file (plain, gzip or zstd)"),
+    }
 }
 
 fn bad(text: &str) -> ImageError {
