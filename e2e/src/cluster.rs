@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::command::{Output, run};
+use crate::command::{Lines, Output, run};
 use crate::eventually::eventually;
 
 /// Long enough for anything that is not waiting for a back-off or an autoscaler.
@@ -146,6 +146,19 @@ impl Cluster {
     /// When it cannot be started.
     pub fn kubectl_input(&self, arguments: &[&str], input: &str) -> Result<Output> {
         self.tool(Path::new("kubectl"), arguments, input)
+    }
+
+    /// The machine's kubectl, read line by line while it runs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn kubectl_stream(&self, arguments: &[&str]) -> Result<Lines> {
+        Lines::of(
+            Command::new("kubectl")
+                .env("KUBECONFIG", self.kubeconfig())
+                .env("HOME", self.dir.path())
+                .args(arguments),
+        )
     }
 
     /// Debian's kubectl 1.20.

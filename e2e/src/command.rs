@@ -1,7 +1,7 @@
 //! Running programs and reading what they print.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -72,4 +72,44 @@ pub fn run(command: &mut Command, input: &str) -> Result<Output> {
         stderr: String::from_utf8(output.stderr).context("stderr is not UTF-8")?,
         code: output.status.code().unwrap_or(-1),
     })
+}
+
+/// A program that is read while it runs; dropped, it is killed.
+pub struct Lines {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Lines {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn of(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let stdout = BufReader::new(child.stdout.take().context("a piped stdout")?);
+        Ok(Self { child, stdout })
+    }
+
+    /// The next line it prints, without its end; empty once it has ended.
+    ///
+    /// # Errors
+    /// When it prints no UTF-8.
+    pub fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).context("cannot read the program's output")?;
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.child.kill().is_err();
+        let _reaped = self.child.wait().is_err();
+    }
 }

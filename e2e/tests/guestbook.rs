@@ -1,6 +1,6 @@
 //! The guestbook example with stock kubectl, new and old: every verb a user reaches for.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use e2e::cluster::{Cluster, SOON, manifest, name};
 use e2e::command::Output;
 use e2e::eventually::eventually;
@@ -145,21 +145,15 @@ fn edit_watch_and_follow() -> Result<()> {
     ensure!(edited.success()?.contains("configmap/guestbook edited"), "kubectl edit");
     let data = cluster.get(&["configmap", "guestbook"])?;
     ensure!(data["data"]["guestbook.conf"].as_str().is_some_and(|text| text.contains("heading")), "{data}");
-    // `-w` shows a change that happens after it began; `logs -f` ends when its container does.
+    // `-w` shows a change that happens after its first line; `logs -f` ends when its container does.
     let pod = name(&pods[0]).to_owned();
-    let outputs = std::thread::scope(|scope| {
-        let watch = scope
-            .spawn(|| cluster.kubectl(&["get", "pod", &pod, "-w", "--request-timeout=8s", "-o", "name"]));
-        let follow = scope.spawn(|| cluster.kubectl(&["logs", "-f", &pod, "-c", "web"]));
-        let deleted = cluster.kubectl(&["delete", "pod", &pod]);
-        (watch.join(), follow.join(), deleted)
-    });
-    let (Ok(watched), Ok(followed)) = (outputs.0, outputs.1) else { bail!("a kubectl thread panicked") };
-    outputs.2?.success()?;
-    let lines = watched?.stdout.lines().count();
-    ensure!(lines >= 2, "the watch printed {lines} lines");
-    let log = followed?.success().context("logs -f")?;
-    ensure!(log.contains("listening"), "logs -f printed {log}");
+    let mut watch = cluster.kubectl_stream(&["get", "pod", &pod, "-w", "-o", "name"])?;
+    let mut follow = cluster.kubectl_stream(&["logs", "-f", &pod, "-c", "web"])?;
+    ensure!(watch.line()? == format!("pod/{pod}"), "the watch begins with what is there");
+    ensure!(follow.line()?.contains("listening"), "the log begins with the first line");
+    cluster.kubectl(&["delete", "pod", &pod])?.success()?;
+    ensure!(watch.line()? == format!("pod/{pod}"), "the watch goes on with the change");
+    while !follow.line()?.is_empty() {}
     Ok(())
 }
 
