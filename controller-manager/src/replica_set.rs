@@ -54,44 +54,60 @@ pub fn reconcile(observed: &Observed, now: Timestamp) -> Plan {
 
     let mut plan = Plan { actions, ..Plan::default() };
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
-    let status = new_status(observed, &active, terminating.len(), wanted, now);
+    let deleting = set.metadata.deletion_timestamp.is_some();
+    let (leaving, staying) =
+        if deleting { (Vec::new(), active.clone()) } else { split(observed, &active, wanted, now) };
+    // Pods that this plan deletes are counted as gone: whoever reads the status must not rely on them.
+    let conditions = new_conditions(observed, active.len(), wanted, now);
+    let status = new_status(set, &staying, terminating.len() + leaving.len(), conditions, now);
     if set.status.as_ref() != Some(&status) {
         plan.actions.push(status_patch(set, &status));
     }
-    if set.metadata.deletion_timestamp.is_none() {
-        manage(&mut plan, observed, &active, wanted, now);
+    if !deleting {
+        create(&mut plan, set, wanted.saturating_sub(active.len()));
+        delete(&mut plan, set, &leaving);
     }
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
-    let waiting = active.iter().filter_map(|pod| pods::available_in(pod, min_ready, now));
+    let waiting = staying.iter().filter_map(|pod| pods::available_in(pod, min_ready, now));
     if let Some(next) = waiting.filter(|left| !left.is_zero()).min() {
         plan.requeue_within(next);
     }
     plan
 }
 
-fn manage(plan: &mut Plan, observed: &Observed, active: &[Arc<Pod>], wanted: usize, now: Timestamp) {
-    let set = &*observed.set;
-    if active.len() < wanted {
-        let pod = new_pod(set);
-        for _ in 0..(wanted - active.len()).min(BURST) {
-            let create = Action::Create {
-                resource: request::resource::<Pod>(),
-                namespace: set.metadata.namespace.clone(),
-                object: pod.clone(),
-            };
-            let success = event(set, EventType::Normal, "SuccessfulCreate", "Created pod: {name}");
-            let failure = event(set, EventType::Warning, "FailedCreate", "Error creating: {error}");
-            plan.act_and_report(create, Report { success: Some(success), failure: Some(failure) });
-        }
-    }
+/// The surplus, least useful first, and the rest.
+fn split(
+    observed: &Observed,
+    active: &[Arc<Pod>],
+    wanted: usize,
+    now: Timestamp,
+) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
     let surplus = active.len().saturating_sub(wanted).min(BURST);
-    if surplus == 0 {
-        return;
-    }
     let crowd = |node: &str| observed.crowd.get(node).copied().unwrap_or(0);
-    let mut ranked: Vec<&Arc<Pod>> = active.iter().collect();
-    ranked.sort_by(|a, b| pods::deletion_order(a, b, &crowd, now));
-    for pod in ranked.into_iter().take(surplus) {
+    let mut leaving = active.to_vec();
+    if surplus > 0 {
+        leaving.sort_by(|a, b| pods::deletion_order(a, b, &crowd, now));
+    }
+    let staying = leaving.split_off(surplus);
+    (leaving, staying)
+}
+
+fn create(plan: &mut Plan, set: &ReplicaSet, missing: usize) {
+    let pod = new_pod(set);
+    for _ in 0..missing.min(BURST) {
+        let create = Action::Create {
+            resource: request::resource::<Pod>(),
+            namespace: set.metadata.namespace.clone(),
+            object: pod.clone(),
+        };
+        let success = event(set, EventType::Normal, "SuccessfulCreate", "Created pod: {name}");
+        let failure = event(set, EventType::Warning, "FailedCreate", "Error creating: {error}");
+        plan.act_and_report(create, Report { success: Some(success), failure: Some(failure) });
+    }
+}
+
+fn delete(plan: &mut Plan, set: &ReplicaSet, leaving: &[Arc<Pod>]) {
+    for pod in leaving {
         let delete = Action::Delete {
             target: Target::same_object(&request::resource::<Pod>(), &pod.metadata),
             propagation: Propagation::Background,
@@ -133,13 +149,12 @@ fn count(pods: &[Arc<Pod>], rule: impl Fn(&Pod) -> bool) -> i32 {
 }
 
 fn new_status(
-    observed: &Observed,
+    set: &ReplicaSet,
     active: &[Arc<Pod>],
     terminating: usize,
-    wanted: usize,
+    conditions: Option<Vec<ReplicaSetCondition>>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
-    let set = &*observed.set;
     let spec = set.spec.clone().unwrap_or_default();
     let template_labels = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default();
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
@@ -155,7 +170,7 @@ fn new_status(
         available_replicas: some(count(active, |pod| pods::is_available(pod, min_ready, now))),
         terminating_replicas: i32::try_from(terminating).ok(),
         observed_generation: set.metadata.generation,
-        conditions: new_conditions(observed, active.len(), wanted, now),
+        conditions,
     }
 }
 
