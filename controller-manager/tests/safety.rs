@@ -108,3 +108,18 @@ fn recreate_never_mixes_templates() {
     world.converge();
     assert_eq!(world.problem(), None);
 }
+
+/// A rollout under way becomes Recreate and gets another size at once.
+#[test]
+fn a_change_of_strategy_and_size_amid_a_rollout_converges() {
+    let mut world = World::new(6, "50%", "0", 0);
+    world.converge();
+    world.set_template(7);
+    for step in [Step::Deployment, Step::Set(0), Step::Set(1), Step::PodReady(0), Step::Deployment] {
+        apply(&mut world, &step);
+    }
+    world.recreate();
+    world.set_replicas(4);
+    world.converge();
+    assert_eq!(world.problem(), None);
+}

@@ -23,7 +23,7 @@ pub(super) fn step(rollout: &mut Rollout<'_>, last: Option<&Failure>) {
 /// How large the current set may be now.
 pub(super) fn new_set_size(rollout: &Rollout<'_>, index: usize) -> i32 {
     let current = rollout.sets[index].replicas;
-    if rollout.spec.strategy.as_ref().and_then(|s| s.type_.as_deref()) == Some("Recreate") {
+    if !rollout.is_rolling() {
         return rollout.wanted();
     }
     let room = rollout.wanted() + rollout.max_surge() - rollout.total();

@@ -191,7 +191,8 @@ impl<'a> Rollout<'a> {
         self.sets.iter().map(|set| set.replicas).sum()
     }
 
-    fn is_rolling(&self) -> bool {
+    /// Whether the strategy is RollingUpdate, the default.
+    pub(super) fn is_rolling(&self) -> bool {
         let strategy = self.spec.strategy.as_ref().and_then(|strategy| strategy.type_.as_deref());
         strategy != Some("Recreate")
     }

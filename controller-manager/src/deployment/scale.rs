@@ -14,18 +14,18 @@ pub(super) fn is_scaling(rollout: &mut Rollout<'_>) -> bool {
 /// Brings the sets to the wanted number.
 pub(super) fn scale(rollout: &mut Rollout<'_>) {
     if let Some(index) = only_or_latest(rollout) {
-        if rollout.sets[index].replicas != rollout.wanted() {
-            rollout.resize(index, rollout.wanted());
-        }
+        // Also when the size is right already: the set must note for which number that is.
+        rollout.resize(index, rollout.wanted());
         return;
     }
     let old: Vec<usize> =
         rollout.old().into_iter().filter(|index| rollout.sets[*index].replicas > 0).collect();
-    if is_saturated(rollout) {
+    let (rolling, paused) = (rollout.is_rolling(), rollout.spec.paused == Some(true));
+    if is_saturated(rollout) || !(rolling || paused) {
         old.into_iter().for_each(|index| {
             rollout.resize(index, 0);
         });
-    } else if rollout.spec.strategy.as_ref().and_then(|s| s.type_.as_deref()) != Some("Recreate") {
+    } else if rolling {
         share_out(rollout);
     }
 }
