@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::custom::CustomVersion;
+use crate::schema::{Schema, facts};
 use crate::strategy::{Plain, Strategy};
 
 mod apiextensions;
@@ -150,9 +152,24 @@ pub struct Kind {
     pub strategy: Arc<dyn Strategy>,
     /// Where objects are kept.
     pub storage: Storage,
+    /// What a CRD says about the objects; `None` for built-in kinds.
+    pub custom: Option<Arc<CustomVersion>>,
 }
 
 impl Kind {
+    /// What fields objects have: from the facts table for built-in kinds, from its CRD for a custom one.
+    pub fn schema(&self) -> Option<Schema<'_>> {
+        match &self.custom {
+            Some(custom) => Some(custom.schema()),
+            None => facts().schema(&self.definition),
+        }
+    }
+
+    /// Whether a CRD defines the kind.
+    pub fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
     /// `apps/v1`, or `v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -387,6 +404,7 @@ pub fn plain(
         definition: definition(group, version, kind).into(),
         strategy: Arc::new(Plain),
         storage: Storage::Own,
+        custom: None,
     }
 }
 

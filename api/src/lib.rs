@@ -4,6 +4,7 @@
 //! walks, `strategy` (rules a kind adds), the small value languages, patches, codecs.
 
 pub mod codec;
+pub mod custom;
 pub mod defaulting;
 pub mod jsonpath;
 pub mod kinds;

@@ -146,6 +146,22 @@ pub(crate) struct Field {
     pub(crate) default: Option<Text>,
 }
 
+impl Field {
+    pub(crate) fn new(name: Text, ty: Type) -> Self {
+        Self {
+            name,
+            ty,
+            tag: 0,
+            bits: 0,
+            list_type: None,
+            patch_strategy: PatchStrategy::default(),
+            patch_merge_key: None,
+            list_map_keys: Text::default(),
+            default: None,
+        }
+    }
+}
+
 /// Flags of a field.
 pub(crate) mod bits {
     pub(crate) const POINTER: u16 = 1;
@@ -243,6 +259,15 @@ impl Facts {
     /// Every published definition, by name.
     pub fn iter(&self) -> impl Iterator<Item = Schema<'_>> {
         self.by_name.values().map(|id| self.of(*id)).filter(|s| !s.is_hidden())
+    }
+
+    /// The id of an element type, one for equal types.
+    pub(crate) fn intern(&mut self, ty: Type) -> TypeId {
+        let at = self.types.iter().position(|t| *t == ty).unwrap_or_else(|| {
+            self.types.push(ty);
+            self.types.len() - 1
+        });
+        TypeId(u32::try_from(at).unwrap_or(u32::MAX))
     }
 
     pub(crate) fn get(&self, id: DefId) -> Option<&Definition> {

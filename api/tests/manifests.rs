@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
 use api::codec::yaml;
-use api::schema::facts;
 use api::strategy::Context;
 use api::{FieldValidation, Kind, defaulting, kinds, object};
 use serde_json::{Value, json};
@@ -21,7 +20,7 @@ fn decode(kind: &Kind, tree: &Value) -> Value {
 }
 
 fn default(kind: &Kind, object: &mut Value) {
-    defaulting::apply(facts().schema(&kind.definition).unwrap(), object);
+    defaulting::apply(kind.schema().unwrap(), object);
     kind.strategy.default(object);
 }
 

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use component_base::clock::{SharedClock, rfc3339_seconds};
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::allocators::Allocators;
 use crate::openapi::OpenApi;
@@ -18,18 +19,31 @@ use crate::request::{Options, RequestInfo};
 use crate::storage::{Entry, Store, StoreError};
 use crate::{Config, health, node_proxy};
 
+/// The table of kinds and what is made of it, swapped together.
+pub(crate) struct Served {
+    pub(crate) kinds: Arc<KindTable>,
+    pub(crate) openapi: Arc<OpenApi>,
+}
+
+impl Served {
+    /// A table, with documents yet to be made.
+    pub(crate) fn new(kinds: KindTable) -> Self {
+        Self { openapi: Arc::new(OpenApi::new(kinds.clone())), kinds: Arc::new(kinds) }
+    }
+}
+
 /// Everything handlers share.
 pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) kinds: RwLock<Arc<KindTable>>,
+    /// What is served now; whoever depends on it subscribes.
+    pub(crate) served: watch::Sender<Arc<Served>>,
     pub(crate) clock: SharedClock,
     pub(crate) rng: Rng,
     pub(crate) shutdown: Shutdown,
     pub(crate) allocators: Allocators,
     pub(crate) measures: health::Measures,
     pub(crate) nodes: node_proxy::Nodes,
-    pub(crate) openapi: Arc<OpenApi>,
     /// `host:port` that others reach this server at.
     pub(crate) address: String,
 }
@@ -37,7 +51,12 @@ pub(crate) struct Server {
 impl Server {
     /// The table of kinds as it is now.
     pub(crate) fn kinds(&self) -> Arc<KindTable> {
-        Arc::clone(&self.kinds.read())
+        Arc::clone(&self.served.borrow().kinds)
+    }
+
+    /// The documents of the table of kinds as it is now.
+    pub(crate) fn openapi(&self) -> Arc<OpenApi> {
+        Arc::clone(&self.served.borrow().openapi)
     }
 
     /// metav1.Time of now.

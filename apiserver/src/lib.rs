@@ -44,7 +44,6 @@ use component_base::shutdown::Shutdown;
 use component_base::tls::{Pki, TlsError};
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use parking_lot::RwLock;
 use tokio_rustls::TlsAcceptor;
 
 pub use allocators::{Ipv4Range, NODE_PORTS};
@@ -142,9 +141,10 @@ pub async fn run(
         node_proxy::Nodes::new(config.pki.client_config(config.pki.agent_client())?, Arc::clone(&clock));
     let allocators = stored_services(&config, &*store).await?;
     let port = address.map_or(DEFAULT_PORT, |address| address.port());
-    let (openapi, advertise) = (Arc::new(openapi::OpenApi::new(config.kinds.clone())), config.advertise);
+    let advertise = config.advertise;
+    let (served, _) = tokio::sync::watch::channel(Arc::new(call::Served::new(config.kinds.clone())));
     let server = Arc::new(Server {
-        kinds: RwLock::new(Arc::new(config.kinds.clone())),
+        served,
         config,
         store,
         clock,
@@ -152,7 +152,6 @@ pub async fn run(
         shutdown: shutdown.clone(),
         allocators,
         measures: health::Measures::default(),
-        openapi,
         address: SocketAddr::new(advertise, port).to_string(),
         nodes,
     });

@@ -1,7 +1,5 @@
 //! Paths that are no resource: metrics, discovery, OpenAPI, token keys, the index.
 
-use std::sync::Arc;
-
 use api::Status;
 use axum::body::Body;
 use http::header::ACCEPT;
@@ -45,7 +43,7 @@ async fn describe(
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let document = if path.starts_with("/openapi/") {
         let hash = query.iter().find(|(key, _)| key == "hash").map(|(_, value)| value.clone());
-        let (openapi, path) = (Arc::clone(&server.openapi), path.to_owned());
+        let (openapi, path) = (server.openapi(), path.to_owned());
         let made = tokio::task::spawn_blocking(move || openapi.serve(&path, &accept, hash.as_deref()));
         made.await.map_err(|_| Status::internal("the document could not be made"))?
     } else {

@@ -9,7 +9,6 @@ pub(crate) mod selection;
 
 use std::sync::Arc;
 
-use api::schema::facts;
 use api::strategy::Context;
 use api::{Cause, Status, defaulting, object};
 use bytes::Bytes;
@@ -272,7 +271,7 @@ fn modified(call: &Call, name: &str) -> Status {
 fn default(call: &Call, object: &mut Value) {
     object["kind"] = call.stored.kind.as_ref().into();
     object["apiVersion"] = call.stored.api_version().into();
-    if let Some(schema) = facts().schema(&call.stored.definition) {
+    if let Some(schema) = call.stored.schema() {
         defaulting::apply(schema, object);
     }
     call.stored.strategy.default(object);

@@ -13,7 +13,7 @@
 
 use super::{
     Condition, DefId, DefaultRule, Definition, Facts, Field, Gvk, Inline, ListType, PatchStrategy, Raw, Text,
-    Type, TypeId, Wanted, bits,
+    Type, Wanted, bits,
 };
 
 /// A line that is not of the table's form.
@@ -97,11 +97,11 @@ fn current(facts: &mut Facts) -> Parsed<&mut Definition> {
 fn type_of(facts: &mut Facts, text: &'static str) -> Parsed<Type> {
     if let Some(items) = text.strip_prefix("[]") {
         let items = type_of(facts, items)?;
-        return Ok(Type::List(interned(facts, items)));
+        return Ok(Type::List(facts.intern(items)));
     }
     if let Some(values) = text.strip_prefix("{}") {
         let values = type_of(facts, values)?;
-        return Ok(Type::Map(interned(facts, values)));
+        return Ok(Type::Map(facts.intern(values)));
     }
     if let Some(name) = text.strip_prefix('@') {
         return facts.definition(name).map(Type::Object).ok_or("no such definition");
@@ -128,26 +128,8 @@ fn type_of(facts: &mut Facts, text: &'static str) -> Parsed<Type> {
     })
 }
 
-fn interned(facts: &mut Facts, ty: Type) -> TypeId {
-    let at = facts.types.iter().position(|t| *t == ty).unwrap_or_else(|| {
-        facts.types.push(ty);
-        facts.types.len() - 1
-    });
-    TypeId(u32::try_from(at).unwrap_or(u32::MAX))
-}
-
 fn field(name: &'static str, ty: Type, words: impl Iterator<Item = &'static str>) -> Parsed<Field> {
-    let mut field = Field {
-        name: name.into(),
-        ty,
-        tag: 0,
-        bits: 0,
-        list_type: None,
-        patch_strategy: PatchStrategy::default(),
-        patch_merge_key: None,
-        list_map_keys: Text::default(),
-        default: None,
-    };
+    let mut field = Field::new(name.into(), ty);
     for word in words {
         attribute(&mut field, word)?;
     }

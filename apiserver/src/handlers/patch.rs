@@ -1,7 +1,7 @@
 //! PATCH of one object, by the patch's media type.
 
 use api::codec::{self, Tree};
-use api::schema::{Schema, facts};
+use api::schema::Schema;
 use api::{Reason, Status};
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
@@ -59,6 +59,19 @@ impl Patch {
         Ok(Self { algorithm, tree })
     }
 
+    /// Custom objects have no strategic patch.
+    ///
+    /// # Errors
+    /// 415.
+    pub(crate) fn fits(&self, kind: &api::Kind) -> Result<(), Status> {
+        match self.algorithm {
+            Algorithm::Strategic if kind.is_custom() => {
+                Err(Status::unsupported_media_type(STRATEGIC, &[JSON, MERGE, APPLY].join(", ")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The patched object; `schema` guides strategic patches.
     ///
     /// # Errors
@@ -86,8 +99,9 @@ pub(crate) async fn respond_part(
 ) -> Result<Response<Body>, Status> {
     let headers = request.headers().clone();
     let patch = Patch::parse(&body::read(request).await?)?;
+    patch.fits(&call.kind)?;
     let written = registry::update(call, &call.info.name, part, |current| {
-        let patched = patch.apply(facts().schema(&call.kind.definition), current)?;
+        let patched = patch.apply(call.kind.schema(), current)?;
         let mut patched = body::check(call, patched, patch.tree.duplicates.clone())?;
         registry::metadata::agree_named(call, &mut patched)?;
         Ok(patched)
