@@ -2,8 +2,8 @@
 //! completion are projections of it; a CRD adds rows at run time.
 //!
 //! Entry points: [`builtin`], and [`KindTable`]'s look-ups. One more kind is one more line in its
-//! group's file below `kinds/`. A kind nothing acts on is not listed: serving a Job nobody runs would be
-//! a lie.
+//! group's file below `kinds/`. Every kind that is generally available in Kubernetes 1.36 is listed, with
+//! upstream's rules, whether or not a controller of ours acts on it yet.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use crate::strategy::{Plain, Strategy};
 mod apiextensions;
 mod apps;
 mod autoscaling;
+mod batch;
 pub mod columns;
 mod coordination;
 mod core;
@@ -25,6 +26,7 @@ mod discovery;
 mod events;
 mod lookup;
 mod metrics;
+mod policy;
 
 pub use autoscaling::{v1_to_v2 as autoscaler_to_v2, v2_to_v1 as autoscaler_to_v1};
 pub use events::{from_core as event_to_v1, to_core as event_to_core};
@@ -37,10 +39,12 @@ pub fn builtin() -> KindTable {
         apps::rows(),
         events::rows(),
         autoscaling::rows(),
+        batch::rows(),
         coordination::rows(),
         discovery::rows(),
         apiextensions::rows(),
         metrics::rows(),
+        policy::rows(),
     ];
     KindTable::new(groups.into_iter().flatten())
 }

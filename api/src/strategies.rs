@@ -7,8 +7,10 @@ mod check;
 
 pub mod apps;
 pub mod autoscaling;
+pub mod batch;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod pod;
+pub mod policy;
 pub mod service;

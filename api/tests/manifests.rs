@@ -35,6 +35,7 @@ fn check(tree: &Value) -> Value {
         object::metadata_mut(&mut created).remove("namespace");
     }
     default(kind, &mut created);
+    object::metadata_mut(&mut created).insert("uid".to_owned(), "u-1".into());
     kind.strategy.prepare_for_create(&mut created, &context());
     assert_eq!(kind.strategy.validate(&created), [], "{created:#}");
     let mut updated = decode(kind, &created);
@@ -123,7 +124,8 @@ spec:
 
 #[test]
 fn one_of_each_kind() {
-    let objects = check_all(
+    let mut objects = check_all(include_str!("manifests/workloads.yaml"));
+    objects.extend(check_all(
         r"
 apiVersion: v1
 kind: Namespace
@@ -213,7 +215,7 @@ kind: HorizontalPodAutoscaler
 metadata: {name: h}
 spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}}
 ",
-    );
+    ));
     let served = kinds::builtin();
     let seen: Vec<&str> = objects.iter().filter_map(|o| o["kind"].as_str()).collect();
     let other_forms = |kind: &&std::sync::Arc<Kind>| {

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::call::{Call, Server, stored_row};
 use crate::request::{Options, RequestInfo, query_pairs};
-use crate::{authn, authz, handlers, health, metrics_api, output, paths, subresources};
+use crate::{authn, authz, component_status, handlers, health, metrics_api, output, paths, subresources};
 
 /// Answers one request, whatever happens.
 pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
@@ -119,7 +119,7 @@ async fn route(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body
         return Err(Status::no_such_path());
     }
     if !call.kind.is_stored() {
-        return metrics_api::respond(call, request.headers()).await;
+        return computed(call, request).await;
     }
     if !info.subresource.is_empty() {
         return subresources::respond(call, request).await;
@@ -138,6 +138,15 @@ async fn route(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body
         "delete" => handlers::delete::respond(call, request).await,
         "deletecollection" => handlers::delete::respond_collection(call, request).await,
         _ => Err(method_not_allowed()),
+    }
+}
+
+/// Kinds that are not stored: answers are computed, or a request does something.
+async fn computed(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
+    match (call.kind.group.as_ref(), call.kind.plural.as_ref()) {
+        ("", "bindings") => subresources::binding::respond(call, request).await,
+        ("", "componentstatuses") => component_status::respond(call, request.headers()),
+        _ => metrics_api::respond(call, request.headers()).await,
     }
 }
 

@@ -11,6 +11,7 @@ mod authz;
 mod bootstrap;
 mod call;
 mod chain;
+mod component_status;
 mod deletion;
 mod encode;
 mod expiry;

@@ -1,6 +1,6 @@
 //! Paths below an object: writes that are no plain updates, and streams to a node.
 
-mod binding;
+pub(crate) mod binding;
 mod eviction;
 mod finalize;
 mod scale;

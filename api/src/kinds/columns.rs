@@ -8,7 +8,9 @@ mod event;
 mod network;
 mod node;
 mod pod;
+mod policy;
 mod small;
+mod volume;
 mod workload;
 
 pub(super) use autoscaling::autoscaler;
@@ -16,8 +18,14 @@ pub(super) use event::event;
 pub(super) use network::{endpoint_slice, endpoints, service};
 pub(super) use node::node;
 pub(super) use pod::pod;
-pub(super) use small::{config_map, lease, namespace, secret, service_account};
-pub(super) use workload::{deployment, replica_set};
+pub(super) use policy::{pod_disruption_budget, resource_quota};
+pub(super) use small::{
+    component_status, config_map, controller_revision, lease, namespace, secret, service_account,
+};
+pub(super) use volume::{persistent_volume, persistent_volume_claim};
+pub(super) use workload::{
+    cron_job, daemon_set, deployment, job, pod_template, replica_set, replication_controller, stateful_set,
+};
 
 use std::sync::Arc;
 
@@ -58,6 +66,14 @@ impl Column {
 /// Columns of a kind that has none of its own.
 pub fn generic() -> Vec<Column> {
     vec![name(), age()]
+}
+
+/// Columns of the built-in kinds upstream has no printer for (its `NewDefaultTableConvertor`).
+pub(super) fn name_and_creation() -> Vec<Column> {
+    let created = Column::new("Created At", "date", "Time of creation.", |object, _| {
+        object["metadata"]["creationTimestamp"].clone()
+    });
+    vec![name(), created]
 }
 
 fn text(

@@ -1,9 +1,12 @@
 //! Rows of the core group.
 
-use crate::strategies::core::{ConfigMap, Endpoints, Namespace, Node, Secret, ServiceAccount};
+use crate::strategies::core::{
+    ConfigMap, Endpoints, LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, PodTemplate,
+    ReplicationController, ResourceQuota, Secret, ServiceAccount,
+};
 use crate::strategies::{pod::Pod, service::Service};
 
-use super::{Kind, READ_WRITE, SAME, Scope, columns, plain};
+use super::{Kind, READ_WRITE, SAME, Scope, Storage, columns, plain};
 
 /// Verbs of the connect subresources that stream.
 const STREAM: &[&str] = &["create", "get"];
@@ -12,7 +15,12 @@ const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 
 pub(super) fn rows() -> Vec<Kind> {
     use Scope::{Cluster, Namespaced};
-    vec![
+    let mut rows = vec![
+        virtual_row("Binding", "bindings", Namespaced).verbs(&["create"]),
+        virtual_row("ComponentStatus", "componentstatuses", Cluster)
+            .short(&["cs"])
+            .verbs(&["get", "list"])
+            .printed(columns::component_status()),
         plain("", "v1", "ConfigMap", "configmaps", Namespaced)
             .short(&["cm"])
             .rules(ConfigMap)
@@ -22,6 +30,10 @@ pub(super) fn rows() -> Vec<Kind> {
             .rules(Endpoints)
             .printed(columns::endpoints()),
         super::events::core_row(),
+        plain("", "v1", "LimitRange", "limitranges", Namespaced)
+            .short(&["limits"])
+            .rules(LimitRange)
+            .printed(columns::name_and_creation()),
         plain("", "v1", "Namespace", "namespaces", Cluster)
             .short(&["ns"])
             .verbs(&["create", "delete", "get", "list", "patch", "update", "watch"])
@@ -39,6 +51,22 @@ pub(super) fn rows() -> Vec<Kind> {
             .rules(Node)
             .printed(columns::node()),
         pod(),
+        plain("", "v1", "PodTemplate", "podtemplates", Namespaced)
+            .rules(PodTemplate)
+            .printed(columns::pod_template()),
+        plain("", "v1", "ReplicationController", "replicationcontrollers", Namespaced)
+            .short(&["rc"])
+            .in_all()
+            .scale()
+            .status()
+            .fields(&["status.replicas"])
+            .rules(ReplicationController)
+            .printed(columns::replication_controller()),
+        plain("", "v1", "ResourceQuota", "resourcequotas", Namespaced)
+            .short(&["quota"])
+            .status()
+            .rules(ResourceQuota)
+            .printed(columns::resource_quota()),
         plain("", "v1", "Secret", "secrets", Namespaced)
             .fields(&["type"])
             .rules(Secret)
@@ -56,6 +84,30 @@ pub(super) fn rows() -> Vec<Kind> {
             .rules(ServiceAccount)
             .printed(columns::service_account())
             .sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
+    ];
+    rows.extend(volumes());
+    rows
+}
+
+/// A kind whose objects are computed, or only sent.
+fn virtual_row(kind: &'static str, plural: &'static str, scope: Scope) -> Kind {
+    let mut row = plain("", "v1", kind, plural, scope);
+    row.storage = Storage::Virtual;
+    row
+}
+
+fn volumes() -> [Kind; 2] {
+    [
+        plain("", "v1", "PersistentVolume", "persistentvolumes", Scope::Cluster)
+            .short(&["pv"])
+            .status()
+            .rules(PersistentVolume)
+            .printed(columns::persistent_volume()),
+        plain("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", Scope::Namespaced)
+            .short(&["pvc"])
+            .status()
+            .rules(PersistentVolumeClaim)
+            .printed(columns::persistent_volume_claim()),
     ]
 }
 
@@ -83,6 +135,7 @@ fn pod() -> Kind {
             "status.podIP",
             "status.nominatedNodeName",
         ])
+        .aliases(&[("spec.host", "spec.nodeName")])
         .rules(Pod)
         .printed(columns::pod())
 }

@@ -20,7 +20,6 @@ fn every_row_is_complete_and_names_do_not_clash() {
             assert!(path == "metadata.name" || kind.selectable_fields.contains(path), "{path}");
         }
     }
-    assert!(table.kind("batch/v1", "Job").is_none(), "no controller runs jobs yet");
 }
 
 #[test]
@@ -38,13 +37,30 @@ fn finds_what_people_type() {
         ("hpa", "autoscaling/v2 HorizontalPodAutoscaler"),
         ("hpa.v1.autoscaling", "autoscaling/v1 HorizontalPodAutoscaler"),
         ("pods.metrics.k8s.io", "metrics.k8s.io/v1beta1 PodMetrics"),
-        ("jobs", ""),
+        ("jobs", "batch/v1 Job"),
+        ("cj", "batch/v1 CronJob"),
+        ("rc", "v1 ReplicationController"),
+        ("pvc", "v1 PersistentVolumeClaim"),
+        ("pdb", "policy/v1 PodDisruptionBudget"),
+        ("nothing", ""),
     ] {
         let found = table.find(word).map(|k| format!("{} {}", k.api_version(), k.kind)).unwrap_or_default();
         assert_eq!(found, expect, "{word}");
     }
     let all: Vec<_> = table.category("all").iter().map(|k| k.plural.to_string()).collect();
-    assert_eq!(all, ["pods", "services", "deployments", "replicasets", "horizontalpodautoscalers"]);
+    let expect = [
+        "pods",
+        "replicationcontrollers",
+        "services",
+        "daemonsets",
+        "deployments",
+        "replicasets",
+        "statefulsets",
+        "horizontalpodautoscalers",
+        "cronjobs",
+        "jobs",
+    ];
+    assert_eq!(all, expect);
 }
 
 #[test]
@@ -56,6 +72,8 @@ fn discovery_lists_core_first_and_preferred_versions_first() {
         "apps",
         "events.k8s.io",
         "autoscaling",
+        "batch",
+        "policy",
         "apiextensions.k8s.io",
         "coordination.k8s.io",
         "discovery.k8s.io",

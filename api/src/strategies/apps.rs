@@ -1,5 +1,13 @@
 //! Rules of `apps`.
 
+mod controller_revision;
+mod daemon_set;
+mod stateful_set;
+
+pub use controller_revision::ControllerRevision;
+pub use daemon_set::DaemonSet;
+pub use stateful_set::StatefulSet;
+
 use serde_json::{Value, json};
 
 use super::check::{self, text};

@@ -1,5 +1,15 @@
 //! Rules of the core group's smaller kinds.
 
+mod limit_range;
+mod quota;
+mod replication;
+mod volume;
+
+pub use limit_range::LimitRange;
+pub use quota::ResourceQuota;
+pub use replication::{PodTemplate, ReplicationController};
+pub use volume::{PersistentVolume, PersistentVolumeClaim};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};

@@ -22,7 +22,7 @@ use crate::status::Cause;
 use crate::strategy::{Context, Strategy};
 
 pub(super) use container::quantity;
-pub(super) use defaults::default_template;
+pub(super) use defaults::{default_template, default_template_at};
 
 /// A group of containers that live and die together.
 pub struct Pod;

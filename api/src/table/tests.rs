@@ -110,6 +110,113 @@ fn workloads() {
         "x | 2/3 | 1 | 2 | 5m || a,b | i:1,j:1 | app=web",
     );
     check("rs", json!({"spec": spec, "status": status}), "x | 3 | 4 | 2 | 5m || a,b | i:1,j:1 | app=web");
+    check("sts", json!({"spec": spec, "status": status}), "x | 2/3 | 5m || a,b | i:1,j:1");
+    let mut rc = spec.clone();
+    rc["selector"] = json!({"app": "web", "b": "c"});
+    check("rc", json!({"spec": rc, "status": status}), "x | 3 | 4 | 2 | 5m || a,b | i:1,j:1 | app=web,b=c");
+    check("podtemplates", json!({"template": spec["template"]}), "x | a,b | i:1,j:1 | <none>");
+    let mut ds = spec;
+    ds["template"]["spec"]["nodeSelector"] = json!({"disk": "ssd"});
+    check(
+        "ds",
+        json!({"spec": ds, "status": {"desiredNumberScheduled": 5, "currentNumberScheduled": 4, "numberReady": 3,
+            "updatedNumberScheduled": 2, "numberAvailable": 1}}),
+        "x | 5 | 4 | 3 | 2 | 1 | disk=ssd | 5m || a,b | i:1,j:1 | app=web",
+    );
+    check("ds", json!({}), "x | 0 | 0 | 0 | 0 | 0 | <none> | 5m ||  |  | <none>");
+}
+
+#[test]
+fn jobs() {
+    let spec = json!({"completions": 3, "parallelism": 2, "selector": {"matchLabels": {"u": "1"}},
+        "template": {"spec": {"containers": [{"name": "a", "image": "i:1"}]}}});
+    let tail = "5m || a | i:1 | u=1";
+    let with = |status: Value| json!({"spec": spec, "status": status});
+    check("jobs", with(json!({})), &format!("x | Running | 0/3 |  | {tail}"));
+    check(
+        "jobs",
+        with(json!({"succeeded": 3, "startTime": CREATED, "completionTime": "2026-01-01T00:56:30Z",
+            "conditions": [{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]})),
+        &format!("x | Complete | 3/3 | 90s | {tail}"),
+    );
+    for (condition, expect) in [
+        ("Failed", "Failed"),
+        ("Suspended", "Suspended"),
+        ("FailureTarget", "FailureTarget"),
+        ("SuccessCriteriaMet", "SuccessCriteriaMet"),
+    ] {
+        let status = json!({"startTime": CREATED, "conditions": [{"type": condition, "status": "True"}]});
+        check("jobs", with(status), &format!("x | {expect} | 0/3 | 5m | {tail}"));
+    }
+    check("jobs", json!({"spec": {"parallelism": 2}}), "x | Running | 0/1 of 2 |  | 5m ||  |  | <none>");
+    check("jobs", json!({"spec": {"parallelism": 1}}), "x | Running | 0/1 |  | 5m ||  |  | <none>");
+    check(
+        "cj",
+        json!({"spec": {"schedule": "*/5 * * * *", "suspend": false, "jobTemplate": {"spec": spec}},
+            "status": {"active": [{}, {}], "lastScheduleTime": CREATED}}),
+        "x | */5 * * * * | <none> | False | 2 | 5m | 5m || a | i:1 | u=1",
+    );
+    check(
+        "cj",
+        json!({"spec": {"schedule": "@daily", "timeZone": "Europe/Berlin"}}),
+        "x | @daily | Europe/Berlin | <unset> | 0 | <none> | 5m ||  |  | <none>",
+    );
+}
+
+#[test]
+fn volumes() {
+    let modes = json!(["ReadWriteOncePod", "ReadOnlyMany", "ReadWriteOnce"]);
+    check(
+        "pv",
+        json!({"spec": {"capacity": {"storage": "5120Mi"}, "accessModes": modes, "storageClassName": "fast",
+            "persistentVolumeReclaimPolicy": "Retain", "claimRef": {"namespace": "n", "name": "c"},
+            "volumeMode": "Filesystem"}, "status": {"phase": "Bound"}}),
+        "x | 5Gi | RWO,ROX,RWOP | Retain | Bound | n/c | fast | <unset> |  | 5m || Filesystem",
+    );
+    check("pv", json!({}), "x | 0 |  |  |  |  |  | <unset> |  | 5m || <unset>");
+    check(
+        "pvc",
+        json!({"spec": {"volumeName": "v", "storageClassName": "fast", "volumeMode": "Block",
+            "volumeAttributesClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}},
+            "status": {"phase": "Bound", "capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteMany"]}}),
+        "x | Bound | v | 2Gi | RWX | fast | gold | 5m || Block",
+    );
+    let meta = json!({"name": "x", "creationTimestamp": CREATED, "deletionTimestamp": NOW,
+        "annotations": {"volume.beta.kubernetes.io/storage-class": "old"}});
+    check(
+        "pvc",
+        json!({"metadata": meta, "spec": {"storageClassName": "new"}, "status": {"phase": "Pending"}}),
+        "x | Terminating |  |  |  | old | <unset> | 5m || <unset>",
+    );
+}
+
+#[test]
+fn budgets_and_bounds() {
+    check(
+        "pdb",
+        json!({"spec": {"minAvailable": "50%"}, "status": {"disruptionsAllowed": 1}}),
+        "x | 50% | N/A | 1 | 5m",
+    );
+    check("pdb", json!({"spec": {"maxUnavailable": 1}}), "x | N/A | 1 | 0 | 5m");
+    check(
+        "quota",
+        json!({"status": {"hard": {"requests.cpu": "2", "limits.memory": "2048Mi", "pods": "10"},
+            "used": {"requests.cpu": "500m", "limits.memory": "1Gi"}}}),
+        "x | pods: 0/10, requests.cpu: 500m/2 | limits.memory: 1Gi/2Gi | 5m",
+    );
+    check("limits", json!({}), &format!("x | {CREATED}"));
+    check(
+        "controllerrevisions",
+        json!({"revision": 3, "metadata": {"name": "x", "creationTimestamp": CREATED, "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "controller": true}]}}),
+        "x | daemonset.apps/d | 3 | 5m",
+    );
+    check("controllerrevisions", json!({}), "x | <none> | 0 | 5m");
+    check(
+        "cs",
+        json!({"conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]}),
+        "x | Healthy | ok | ",
+    );
 }
 
 #[test]

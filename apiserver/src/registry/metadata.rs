@@ -71,7 +71,15 @@ pub(crate) fn fill_new(call: &Call, object: &mut Value) {
 /// Kinds whose objects count changes of their specification: upstream numbers those with a strategy that
 /// says so, which are the ones with both spec and status, and pods since 1.35, with these exceptions.
 fn has_generation(kind: &Kind) -> bool {
-    const UNCOUNTED: [&str; 4] = ["Namespace", "Node", "Service", "HorizontalPodAutoscaler"];
+    const UNCOUNTED: [&str; 7] = [
+        "HorizontalPodAutoscaler",
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "ResourceQuota",
+        "Service",
+    ];
     kind.has_status() && !UNCOUNTED.contains(&kind.kind.as_ref()) || kind.group == "discovery.k8s.io"
 }
 

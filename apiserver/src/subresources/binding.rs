@@ -1,4 +1,5 @@
-//! `binding`: the scheduler gives a pod its node, once.
+//! `binding`: the scheduler gives a pod its node, once. Also answers `POST …/bindings`, the older path to
+//! the same, where the body names the pod.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::registry::{self, Part};
 /// What the body is.
 const KIND: (&str, &str, &str) = ("", "v1", "Binding");
 
-pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
+pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
     if call.info.verb != "create" {
         return Err(method_not_allowed());
     }
@@ -33,8 +34,27 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         return Err(super::invalid("", "Binding", object::name(&binding), cause));
     }
     let now = call.server.now();
+    let pods = of_pods(call, &binding)?;
+    let call = pods.as_ref().unwrap_or(call);
     registry::update(call, &call.info.name, Part::Whole, |pod| bound(pod, &binding, &node, &now)).await?;
     Ok(output::success(StatusCode::CREATED, None))
+}
+
+/// For the older path: the same request as if sent to the pod it names.
+fn of_pods(call: &Arc<Call>, binding: &Value) -> Result<Option<Arc<Call>>, Status> {
+    if call.kind.is_stored() {
+        return Ok(None);
+    }
+    let name = object::name(binding);
+    if name.is_empty() {
+        return Err(Status::bad_request("name is required"));
+    }
+    let kinds = call.server.kinds();
+    let row = kinds.resource("", "v1", "pods").ok_or_else(Status::no_such_path)?;
+    let mut pods = Call::internal(&call.server, row, &call.info.namespace, name);
+    pods.options = call.options.clone();
+    pods.info.subresource = "binding".to_owned();
+    Ok(Some(Arc::new(pods)))
 }
 
 /// The pod on its node.

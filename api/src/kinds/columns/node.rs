@@ -23,8 +23,8 @@ pub(in crate::kinds) fn node() -> Vec<Column> {
     };
     vec![
         name(),
-        text("Status", "Whether pods can run there.", status),
-        text("Roles", "What the node is for.", roles),
+        text("Status", "The status of the node", status),
+        text("Roles", "The roles of the node", roles),
         age(),
         text("Version", "Version of its agent.", |node| {
             str(node, "/status/nodeInfo/kubeletVersion").to_owned()

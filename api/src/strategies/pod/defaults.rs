@@ -21,7 +21,12 @@ pub(super) fn default_pod(pod: &mut Value) {
 
 /// Defaults of the pod template of a workload.
 pub(in crate::strategies) fn default_template(object: &mut Value) {
-    if let Some(spec) = object.pointer_mut("/spec/template/spec") {
+    default_template_at(object, "/spec/template/spec");
+}
+
+/// Defaults of the pod specification at a JSON pointer.
+pub(in crate::strategies) fn default_template_at(object: &mut Value, pointer: &str) {
+    if let Some(spec) = object.pointer_mut(pointer) {
         default_spec(spec);
     }
 }

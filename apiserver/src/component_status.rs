@@ -1,0 +1,55 @@
+//! `componentstatuses`: the health of the parts of the control plane, computed when asked.
+//!
+//! Deprecated upstream since 1.19 but still served. Scheduler and controllers run beside the server, which
+//! cannot ask them, so the store is the one component listed.
+
+use std::sync::Arc;
+
+use api::selector::LabelSelector;
+use api::{Status, object};
+use axum::body::Body;
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::chain::method_not_allowed;
+use crate::output;
+
+/// Answers get and list.
+pub(crate) fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    if !call.kind.verbs.contains(&call.info.verb) || !call.info.subresource.is_empty() {
+        return Err(method_not_allowed());
+    }
+    call.warn("v1 ComponentStatus is deprecated in v1.19+");
+    let accepted = output::negotiate(headers)?;
+    let all = [store(call)];
+    if call.info.verb == "get" {
+        let found = all.iter().find(|component| object::name(component) == call.info.name);
+        let missing = || Status::internal(format!("Component not found: {}", call.info.name));
+        let found = found.ok_or_else(missing)?;
+        let value = match accepted.form {
+            output::Form::Table => output::table(call, json!({}), std::slice::from_ref(found))?,
+            _ => found.clone(),
+        };
+        return output::encode(call, StatusCode::OK, &value, accepted.yaml);
+    }
+    let labels = LabelSelector::parse(&call.options.label_selector)?;
+    let items: Vec<Value> = all.into_iter().filter(|component| labels.matches_object(component)).collect();
+    let value = match accepted.form {
+        output::Form::Table => output::table(call, json!({}), &items)?,
+        _ => json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items}),
+    };
+    output::encode(call, StatusCode::OK, &value, accepted.yaml)
+}
+
+/// Upstream's name for the store is kept: scripts look for it.
+fn store(call: &Call) -> Value {
+    let healthy = call.server.store.revision() > 0;
+    let mut condition = json!({"type": "Healthy", "status": if healthy { "True" } else { "False" }});
+    let (key, text) = if healthy { ("message", "ok") } else { ("error", "the store has not opened yet") };
+    condition[key] = text.into();
+    json!({
+        "kind": "ComponentStatus", "apiVersion": "v1",
+        "metadata": {"name": "etcd-0", "creationTimestamp": null}, "conditions": [condition],
+    })
+}
