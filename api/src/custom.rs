@@ -1,14 +1,21 @@
-//! Custom resources, the pure part: one version of a CustomResourceDefinition becomes a row of the table
-//! of kinds, with a schema of its own.
+//! Custom resources, the pure part: a CustomResourceDefinition becomes rows of the table of kinds, one for
+//! each served version, with schemas of their own.
 //!
-//! Entry point: [`CustomVersion`]. Reading order: `node` (the structural schema, read once from the CRD's
-//! JSON), `arena` (the same for every walk that works on [`crate::schema::Schema`]).
+//! Entry points: [`CustomResource::read`] and [`CustomVersion`]. Reading order: `node` (the structural
+//! schema, read once from the CRD's JSON), `arena` (the same for every walk that works on
+//! [`crate::schema::Schema`]), `defaulting`.
 
 mod arena;
+pub mod conversion;
+pub mod defaulting;
 mod node;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::pruning;
 use crate::schema::{DefId, Facts, Schema};
 
 pub use node::{Additional, JsonType, Node};
@@ -16,9 +23,69 @@ pub use node::{Additional, JsonType, Node};
 /// Media types a custom object may be sent in, as the 415 names them.
 pub const ACCEPTED: &str = "application/json, application/yaml";
 
-/// What a served version of a custom resource knows about its objects.
+/// What all versions of a custom resource share.
 #[derive(Debug)]
-pub struct CustomVersion {
+pub struct CustomResource {
+    /// Group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// The version new bytes are written in.
+    pub storage_version: String,
+    /// `spec.conversion` as the CRD has it.
+    pub conversion: Value,
+    /// Every version of the CRD, served or not.
+    pub versions: BTreeMap<String, Arc<VersionSchema>>,
+    /// Objects written after this revision have been pruned and defaulted with these very schemas.
+    pub since: u64,
+}
+
+impl CustomResource {
+    /// Reads a CRD. `since` is the newest revision whose writers may have known other schemas.
+    pub fn read(crd: &Value, since: u64) -> Self {
+        let spec = &crd["spec"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (group, kind) = (text(&spec["group"]), text(&spec["names"]["kind"]));
+        let versions = spec["versions"].as_array().into_iter().flatten();
+        let storage = versions.clone().find(|version| version["storage"] == true);
+        Self {
+            storage_version: storage.map(|version| text(&version["name"])).unwrap_or_default(),
+            conversion: spec["conversion"].clone(),
+            versions: versions
+                .map(|version| {
+                    let name = text(&version["name"]);
+                    let definition = definition_name(&group, &name, &kind);
+                    let schema = VersionSchema::new(&definition, &version["schema"]["openAPIV3Schema"]);
+                    (name, Arc::new(schema))
+                })
+                .collect(),
+            group,
+            kind,
+            since,
+        }
+    }
+
+    /// `group/version`.
+    pub fn api_version(&self, version: &str) -> String {
+        format!("{}/{version}", self.group)
+    }
+
+    /// Whether versions differ only in `apiVersion`.
+    pub fn converts_by_name(&self) -> bool {
+        self.conversion["strategy"] != "Webhook"
+    }
+}
+
+/// Name of a custom kind's published definition: the group backwards, as in Java.
+pub fn definition_name(group: &str, version: &str, kind: &str) -> String {
+    let mut parts: Vec<&str> = group.split('.').collect();
+    parts.reverse();
+    format!("{}.{version}.{kind}", parts.join("."))
+}
+
+/// The schema of one version.
+#[derive(Debug)]
+pub struct VersionSchema {
     /// The structural schema.
     pub root: Node,
     /// `openAPIV3Schema` as the CRD has it; null if it has none.
@@ -27,7 +94,7 @@ pub struct CustomVersion {
     definition: DefId,
 }
 
-impl CustomVersion {
+impl VersionSchema {
     /// Reads a CRD version's `openAPIV3Schema`. `definition` names the kind among published definitions.
     pub fn new(definition: &str, open_api: &Value) -> Self {
         let root = Node::read(open_api);
@@ -38,5 +105,28 @@ impl CustomVersion {
     /// What every walk sees.
     pub fn schema(&self) -> Schema<'_> {
         self.facts.of(self.definition)
+    }
+
+    /// Brings an object read from the store into what this schema allows: unknown fields go, defaults
+    /// come.
+    pub fn coerce(&self, object: &mut Value) {
+        pruning::prune(self.schema(), object);
+        defaulting::apply(&self.root, object);
+    }
+}
+
+/// What a row for a served version of a custom resource knows.
+#[derive(Debug, Clone)]
+pub struct CustomVersion {
+    /// All versions.
+    pub resource: Arc<CustomResource>,
+    /// This version's.
+    pub schema: Arc<VersionSchema>,
+}
+
+impl CustomVersion {
+    /// What every walk sees.
+    pub fn schema(&self) -> Schema<'_> {
+        self.schema.schema()
     }
 }

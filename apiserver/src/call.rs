@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use crate::allocators::Allocators;
 use crate::openapi::OpenApi;
 use crate::request::{Options, RequestInfo};
-use crate::storage::{Entry, Store, StoreError};
-use crate::{Config, health, node_proxy};
+use crate::storage::{Draft, Entry, Store, StoreError};
+use crate::{Config, custom_resources, encode, health, node_proxy};
 
 /// The table of kinds and what is made of it, swapped together.
 pub(crate) struct Served {
@@ -147,10 +147,42 @@ impl Call {
         self.warnings.lock().push(text.into());
     }
 
-    /// The entry of an object, 404 if it is not there.
+    /// The entry of an object in the form this call works on, 404 if it is not there.
     pub(crate) async fn entry(&self, name: &str) -> Result<Arc<Entry>, Status> {
+        self.adopt(self.stored_entry(name).await?).await
+    }
+
+    /// The entry of an object as it is stored, 404 if it is not there.
+    pub(crate) async fn stored_entry(&self, name: &str) -> Result<Arc<Entry>, Status> {
         let entry = self.server.store.get(&self.key(name), None).await.map_err(store_status)?;
         entry.ok_or_else(|| self.not_found(name))
+    }
+
+    /// A stored entry in the form this call works on: custom objects may be kept in another version.
+    pub(crate) async fn adopt(&self, entry: Arc<Entry>) -> Result<Arc<Entry>, Status> {
+        match &self.stored.custom {
+            None => Ok(entry),
+            Some(_) => {
+                let mut one = custom_resources::adopt(self, vec![entry]).await?;
+                one.pop().ok_or_else(|| Status::internal("a stored object could not be converted"))
+            }
+        }
+    }
+
+    /// Like [`Self::adopt`] for many at once.
+    pub(crate) async fn adopt_all(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, Status> {
+        match &self.stored.custom {
+            None => Ok(entries),
+            Some(_) => custom_resources::adopt(self, entries).await,
+        }
+    }
+
+    /// An object this call worked on, encoded as it is to be stored.
+    pub(crate) async fn draft(&self, object: &Value) -> Result<Draft, Status> {
+        match &self.stored.custom {
+            None => Ok(encode::draft(&self.stored, object)),
+            Some(custom) => custom_resources::draft(self, custom, object).await,
+        }
     }
 }
 

@@ -202,7 +202,7 @@ async fn act(
         Deletion::Remove => (Change::Delete, current, true),
         Deletion::Mark(mut marked) => {
             terminating(&mut marked);
-            (Change::Put(encode::draft(&call.stored, &marked)), marked, false)
+            (Change::Put(call.draft(&marked).await?), marked, false)
         }
     };
     if dry_run {
@@ -217,8 +217,14 @@ async fn act(
                 call.server.allocators.release(&call.stored, &object);
             }
             let bytes = match committed.entries.into_iter().next().flatten() {
-                Some(entry) if gone => encode::at_revision(&entry.bytes, committed.revision),
-                Some(entry) => entry.bytes.clone(),
+                Some(entry) => {
+                    let entry = call.adopt(entry).await?;
+                    if gone {
+                        encode::at_revision(&entry.bytes, committed.revision)
+                    } else {
+                        entry.bytes.clone()
+                    }
+                }
                 None => encode::unstored(&call.stored, &object),
             };
             Ok(Some(Deleted { object: parse(&bytes)?, bytes, gone }))

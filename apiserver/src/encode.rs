@@ -11,11 +11,16 @@ const MARK: &[u8] = b"\"metadata\":{\"resourceVersion\":\"";
 
 /// Encodes an object of `kind` up to its missing revision.
 pub(crate) fn draft(kind: &Kind, object: &Value) -> Draft {
+    draft_as(&kind.kind, &kind.api_version(), object)
+}
+
+/// Like [`draft`], under a kind and version that need not be a row's.
+pub(crate) fn draft_as(kind: &str, api_version: &str, object: &Value) -> Draft {
     let mut head = Vec::with_capacity(96);
     head.extend_from_slice(b"{\"kind\":");
-    write(&mut head, &Value::from(kind.kind.as_ref()));
+    write(&mut head, &Value::from(kind));
     head.extend_from_slice(b",\"apiVersion\":");
-    write(&mut head, &Value::from(kind.api_version()));
+    write(&mut head, &Value::from(api_version));
     head.push(b',');
     head.extend_from_slice(MARK);
     let mut tail = Vec::with_capacity(1024);

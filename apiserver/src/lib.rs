@@ -12,6 +12,7 @@ mod bootstrap;
 mod call;
 mod chain;
 mod component_status;
+mod custom_resources;
 mod deletion;
 mod encode;
 mod expiry;
@@ -25,6 +26,7 @@ mod registry;
 mod request;
 mod serve;
 mod subresources;
+mod webhook_client;
 
 pub mod discovery;
 pub mod document;

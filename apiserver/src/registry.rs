@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::call::{Call, parse, store_status};
 use crate::storage::{Change, Entry, Expect, Operation, StoreError};
-use crate::{admission, deletion, encode};
+use crate::{admission, custom_resources, deletion, encode};
 
 /// How often a write is decided anew because something it read was changed meanwhile.
 const MAX_ATTEMPTS: usize = 16;
@@ -110,13 +110,14 @@ async fn commit_create(call: &Call, prepared: &Value, checks: Vec<Operation>) ->
         let bytes = encode::unstored(&call.stored, &object);
         return Ok(if taken { Attempt::NameTaken } else { Attempt::Done(Written { bytes, created: true }) });
     }
-    let put = Change::Put(encode::draft(&call.stored, &object));
+    let put = Change::Put(call.draft(&object).await?);
     let mut operations = vec![Operation { key: key.clone(), expect: Expect::Absent, change: put }];
     operations.extend(checks);
     match call.server.store.transact(operations).await {
         Ok(committed) => {
             reservation.keep();
-            Ok(Attempt::Done(Written { bytes: first_bytes(committed.entries)?, created: true }))
+            let bytes = first_bytes(call, committed.entries).await?;
+            Ok(Attempt::Done(Written { bytes, created: true }))
         }
         Err(StoreError::Conflict { key: at, .. }) if at == key => Ok(Attempt::NameTaken),
         Err(StoreError::Conflict { .. }) => Ok(Attempt::Stale),
@@ -124,13 +125,10 @@ async fn commit_create(call: &Call, prepared: &Value, checks: Vec<Operation>) ->
     }
 }
 
-fn first_bytes(entries: Vec<Option<Arc<Entry>>>) -> Result<Bytes, Status> {
-    entries
-        .into_iter()
-        .next()
-        .flatten()
-        .map(|entry| entry.bytes.clone())
-        .ok_or_else(|| Status::internal("the store returned no entry for a write"))
+async fn first_bytes(call: &Call, entries: Vec<Option<Arc<Entry>>>) -> Result<Bytes, Status> {
+    let entry = entries.into_iter().next().flatten();
+    let entry = entry.ok_or_else(|| Status::internal("the store returned no entry for a write"))?;
+    Ok(call.adopt(entry).await?.bytes.clone())
 }
 
 /// Changes an object: `change` makes the new object of the current one, both in the row's form, and is
@@ -142,7 +140,8 @@ where
 {
     let key = call.key(name);
     for _attempt in 0..MAX_ATTEMPTS {
-        let current = call.entry(name).await?;
+        let stored = call.stored_entry(name).await?;
+        let current = call.adopt(Arc::clone(&stored)).await?;
         let old = parse(&current.bytes)?;
         let mut shown = old.clone();
         call.to_row(&mut shown);
@@ -150,7 +149,7 @@ where
         preconditions(call, &old, &new, name)?;
         call.to_storage(&mut new);
         let new = prepare_update(call, part, new, &old).await?;
-        if new == old {
+        if new == old && !custom_resources::is_outdated(call, &stored) {
             return Ok(Written { bytes: current.bytes.clone(), created: false });
         }
         if let Some(written) = commit_update(call, &key, &current, &old, new).await? {
@@ -176,7 +175,7 @@ async fn commit_update(
     }
     let expect = Expect::Revision(current.mod_revision);
     let removes = deletion::is_finished(&new);
-    let change = if removes { Change::Delete } else { Change::Put(encode::draft(&call.stored, &new)) };
+    let change = if removes { Change::Delete } else { Change::Put(call.draft(&new).await?) };
     let operation = Operation { key: key.to_owned(), expect, change };
     match call.server.store.transact(vec![operation]).await {
         Ok(committed) if removes => {
@@ -187,7 +186,8 @@ async fn commit_update(
         }
         Ok(committed) => {
             reservation.keep();
-            Ok(Some(Written { bytes: first_bytes(committed.entries)?, created: false }))
+            let bytes = first_bytes(call, committed.entries).await?;
+            Ok(Some(Written { bytes, created: false }))
         }
         Err(StoreError::Conflict { .. }) => Ok(None),
         Err(error) => Err(store_status(error)),
@@ -271,8 +271,10 @@ fn modified(call: &Call, name: &str) -> Status {
 fn default(call: &Call, object: &mut Value) {
     object["kind"] = call.stored.kind.as_ref().into();
     object["apiVersion"] = call.stored.api_version().into();
-    if let Some(schema) = call.stored.schema() {
-        defaulting::apply(schema, object);
+    match (&call.stored.custom, call.stored.schema()) {
+        (Some(custom), _) => api::custom::defaulting::apply(&custom.schema.root, object),
+        (None, Some(schema)) => defaulting::apply(schema, object),
+        (None, None) => {}
     }
     call.stored.strategy.default(object);
 }

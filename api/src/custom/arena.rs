@@ -155,12 +155,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::custom::CustomVersion;
+    use crate::custom::VersionSchema;
     use crate::pruning::prune;
 
     #[test]
     fn a_custom_object_is_pruned_like_any_other() {
-        let version = CustomVersion::new(
+        let version = VersionSchema::new(
             "com.example.v1.Widget",
             &json!({
                 "type": "object", "properties": {"spec": {"type": "object", "properties": {

@@ -48,7 +48,8 @@ pub(crate) async fn respond_collection(
     let prefix = call.stored.prefix(call.info.namespace());
     let page = call.server.store.list(&prefix, None, 0, None).await.map_err(store_status)?;
     let mut gone: Vec<Bytes> = Vec::new();
-    for entry in page.entries.iter().filter(|entry| selection.matches(entry)) {
+    let entries = call.adopt_all(page.entries).await?;
+    for entry in entries.iter().filter(|entry| selection.matches(entry)) {
         let name = crate::call::index(entry, &call.stored).name.clone();
         match deletion::delete(call, &name, &options).await {
             Ok(deleted) => gone.push(call.visible(&deleted.bytes)?),

@@ -34,10 +34,11 @@ pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response
     let start = start(call)?;
     let found = match collect(call, &selection, &start).await {
         Ok(found) => found,
-        Err(StoreError::Compacted { .. }) if !call.options.continue_token.is_empty() => {
+        Err(Failed::Store(StoreError::Compacted { .. })) if !call.options.continue_token.is_empty() => {
             return Ok(expired(&start, &call.stored.prefix(call.info.namespace())));
         }
-        Err(error) => return Err(store_status(error)),
+        Err(Failed::Store(error)) => return Err(store_status(error)),
+        Err(Failed::Conversion(status)) => return Err(status),
     };
     let metadata = list_metadata(found.revision, found.rest.as_ref());
     let entries = found.entries.iter().map(|entry| call.visible(&entry.bytes));
@@ -157,14 +158,34 @@ pub(crate) fn check_not_in_future(call: &Call) -> Result<(), Status> {
     if asked > current { Err(store_status(StoreError::Future { asked, current })) } else { Ok(()) }
 }
 
-async fn collect(call: &Call, selection: &Selection, start: &Start) -> Result<Found, StoreError> {
+/// Why nothing could be collected.
+enum Failed {
+    Store(StoreError),
+    /// Objects could not be brought into the version asked for.
+    Conversion(Status),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Self::Conversion(status)
+    }
+}
+
+async fn collect(call: &Call, selection: &Selection, start: &Start) -> Result<Found, Failed> {
     let store = &call.server.store;
     let prefix = call.stored.prefix(call.info.namespace());
     let limit = call.options.limit;
     if let (Some(name), Some(_), None) = (selection.only_name(), exact_place(call), &start.after) {
         let revision = start.at.unwrap_or_else(|| store.revision());
         let entry = store.get(&call.key(name), start.at).await?;
-        let entries = entry.into_iter().filter(|entry| selection.matches(entry)).collect();
+        let entries = call.adopt_all(entry.into_iter().collect()).await?;
+        let entries = entries.into_iter().filter(|entry| selection.matches(entry)).collect();
         return Ok(Found { entries, revision, rest: None });
     }
     if limit == 0 || selection.is_everything() {
@@ -173,7 +194,8 @@ async fn collect(call: &Call, selection: &Selection, start: &Start) -> Result<Fo
             token: page.entries.last().map(|e| token(page.revision, &e.key, &prefix)).unwrap_or_default(),
             remaining: selection.is_everything().then_some(page.remaining),
         });
-        let entries = page.entries.into_iter().filter(|entry| selection.matches(entry)).collect();
+        let entries = call.adopt_all(page.entries).await?;
+        let entries = entries.into_iter().filter(|entry| selection.matches(entry)).collect();
         return Ok(Found { entries, revision: page.revision, rest });
     }
     scan(call, selection, start, &prefix).await
@@ -185,13 +207,13 @@ fn exact_place(call: &Call) -> Option<()> {
 }
 
 /// Reads on until `limit` entries match.
-async fn scan(call: &Call, selection: &Selection, start: &Start, prefix: &str) -> Result<Found, StoreError> {
+async fn scan(call: &Call, selection: &Selection, start: &Start, prefix: &str) -> Result<Found, Failed> {
     let (mut at, mut after, mut entries) = (start.at, start.after.clone(), Vec::new());
     loop {
         let page = call.server.store.list(prefix, after.as_deref(), SCAN_ENTRIES, at).await?;
         at = Some(page.revision);
         let last = page.entries.len();
-        for (number, entry) in page.entries.into_iter().enumerate() {
+        for (number, entry) in call.adopt_all(page.entries).await?.into_iter().enumerate() {
             after = Some(entry.key.to_string());
             if !selection.matches(&entry) {
                 continue;

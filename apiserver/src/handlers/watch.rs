@@ -101,7 +101,8 @@ async fn start(call: &Call, selection: &Selection) -> Result<(First, Option<Even
     }
     let page = store.list(&prefix, None, 0, None).await.map_err(store_status)?;
     let events = store.watch(&prefix, page.revision).await.map_err(store_status)?;
-    let entries = page.entries.into_iter().filter(|entry| selection.matches(entry)).collect();
+    let entries = call.adopt_all(page.entries).await?;
+    let entries = entries.into_iter().filter(|entry| selection.matches(entry)).collect();
     let end_mark = (options.send_initial_events == Some(true)).then_some(page.revision);
     Ok((First { entries, end_mark, failure: None }, Some(events)))
 }
@@ -168,7 +169,7 @@ impl Feed {
             }
             let turn = self.turn().await;
             match turn {
-                Turn::Event(Some(Ok(event))) => self.take(&event),
+                Turn::Event(Some(Ok(event))) => self.take(event).await,
                 Turn::Event(Some(Err(StoreError::Closed))) | Turn::Event(None) => self.events = None,
                 Turn::Event(Some(Err(error))) => {
                     self.events = None;
@@ -176,11 +177,11 @@ impl Feed {
                 }
                 Turn::Bookmark => {
                     self.bookmark = Some(self.call.server.clock.sleep(BOOKMARK_EVERY));
-                    self.mark();
+                    self.mark().await;
                 }
                 Turn::End => {
                     if self.bookmark.is_some() {
-                        self.mark();
+                        self.mark().await;
                     }
                     self.events = None;
                 }
@@ -209,11 +210,11 @@ impl Feed {
     }
 
     /// Queues a bookmark of the newest revision, after every event up to it.
-    fn mark(&mut self) {
+    async fn mark(&mut self) {
         let revision = self.call.server.store.revision();
         while let Some(Some(next)) = self.events.as_mut().map(|e| e.next().now_or_never()) {
             match next {
-                Some(Ok(event)) => self.take(&event),
+                Some(Ok(event)) => self.take(event).await,
                 // The failure shows again at the next turn; without certainty no bookmark.
                 _ => return,
             }
@@ -221,19 +222,35 @@ impl Feed {
         self.pending.push_back(self.encoder.bookmark(revision, false));
     }
 
-    /// Translates a store event into what this selection sees of it.
-    fn take(&mut self, event: &Event) {
-        let now = event.entry.as_ref().filter(|entry| self.selection.matches(entry));
-        let before = event.previous.as_ref().filter(|entry| self.selection.matches(entry));
+    /// Translates a store event into what this selection sees of it. What cannot be converted ends the watch.
+    async fn take(&mut self, event: Event) {
+        let revision = event.revision;
+        let now = seen(&self.call, &self.selection, event.entry).await;
+        let before = seen(&self.call, &self.selection, event.previous).await;
         let frame = match (now, before) {
-            (Some(entry), None) => self.encoder.event("ADDED", &entry.bytes),
-            (Some(entry), Some(_)) => self.encoder.event("MODIFIED", &entry.bytes),
+            (Ok(Some(entry)), Ok(None)) => self.encoder.event("ADDED", &entry.bytes),
+            (Ok(Some(entry)), Ok(Some(_))) => self.encoder.event("MODIFIED", &entry.bytes),
             // The last form the client knew, at the revision that took it away.
-            (None, Some(old)) => {
-                self.encoder.event("DELETED", &crate::encode::at_revision(&old.bytes, event.revision))
+            (Ok(None), Ok(Some(old))) => {
+                self.encoder.event("DELETED", &crate::encode::at_revision(&old.bytes, revision))
             }
-            (None, None) => return,
+            (Ok(None), Ok(None)) => return,
+            (Err(status), _) | (_, Err(status)) => {
+                self.events = None;
+                self.encoder.error(&status)
+            }
         };
         self.pending.push_back(frame);
     }
+}
+
+/// An entry as a watch sees it, if it does.
+async fn seen(
+    call: &Call,
+    selection: &Selection,
+    entry: Option<Arc<Entry>>,
+) -> Result<Option<Arc<Entry>>, Status> {
+    let Some(entry) = entry else { return Ok(None) };
+    let entry = call.adopt(entry).await?;
+    Ok(selection.matches(&entry).then_some(entry))
 }
