@@ -67,6 +67,11 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Top-level fields whose values are not shown to whoever asks what changed.
+    fn secret_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether a change between the two raises `metadata.generation`; default: anything outside
     /// `metadata` and `status` changed.
     fn generation_changes(&self, object: &Value, old: &Value) -> bool {

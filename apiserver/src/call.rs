@@ -9,6 +9,7 @@ use bytes::Bytes;
 use component_base::clock::{SharedClock, rfc3339_seconds};
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
+use component_base::user::UserInfo;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use crate::allocators::Allocators;
 use crate::openapi::OpenApi;
 use crate::request::{Options, RequestInfo};
-use crate::storage::{Draft, Entry, Store, StoreError};
+use crate::storage::{Author, Draft, Entry, Store, StoreError};
 use crate::{Config, custom_resources, encode, health, node_proxy};
 
 /// The table of kinds and what is made of it, swapped together.
@@ -76,6 +77,10 @@ impl Server {
 /// One request.
 pub(crate) struct Call {
     pub(crate) server: Arc<Server>,
+    /// Who asks.
+    pub(crate) user: UserInfo,
+    /// `User-Agent` as sent; empty if none was.
+    pub(crate) user_agent: String,
     pub(crate) info: RequestInfo,
     pub(crate) options: Options,
     /// The row the path names.
@@ -100,12 +105,31 @@ impl Call {
         };
         Self {
             server: Arc::clone(server),
+            user: UserInfo::component("system:apiserver", &["system:masters"]),
+            user_agent: "gantry".to_owned(),
             info,
             options: Options::default(),
             stored: stored_row(&server.kinds(), kind),
             kind: Arc::clone(kind),
             warnings: Mutex::default(),
         }
+    }
+
+    /// The field manager: as named, or the program in `User-Agent` (upstream's `managerOrUserAgent`).
+    pub(crate) fn manager(&self) -> String {
+        /// Bytes a manager's name may have, upstream's `FieldManagerMaxLength`.
+        const LONGEST: usize = 128;
+        if !self.options.field_manager.is_empty() {
+            return self.options.field_manager.clone();
+        }
+        let program = self.user_agent.split('/').next().unwrap_or_default();
+        program.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(LONGEST).collect()
+    }
+
+    /// What history says of who made this call's change.
+    pub(crate) fn author(&self) -> Option<Arc<Author>> {
+        let verb = [self.info.verb, self.info.subresource.as_str()].join(" ").trim_end().to_owned();
+        Some(Arc::new(Author { user: self.user.name.clone(), manager: self.manager(), verb }))
     }
 
     /// Storage key of an object of this call's kind and namespace.
@@ -231,9 +255,7 @@ pub(crate) fn store_status(error: StoreError) -> Status {
         StoreError::Unavailable(detail) => {
             Status::unavailable(format!("the store cannot be reached: {detail}"))
         }
-        StoreError::TooLarge(detail) => {
-            Status::new(api::Reason::RequestEntityTooLarge, format!("too large for the store: {detail}"))
-        }
+        StoreError::TooLarge(detail) => Status::new(api::Reason::RequestEntityTooLarge, detail),
         StoreError::Closed => Status::unavailable("the server is shutting down"),
         StoreError::Conflict { key, .. } => {
             tracing::error!(key, "a store conflict reached a place that expects none");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use api::{Reason, Status};
 use axum::body::Body;
+use component_base::user::UserInfo;
 use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
@@ -78,11 +79,12 @@ async fn filter(
         return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
     }
     authz::authorize(&user, &info)?;
-    dispatch(server, info, options, request).await
+    dispatch(server, user, info, options, request).await
 }
 
 async fn dispatch(
     server: Arc<Server>,
+    user: UserInfo,
     info: RequestInfo,
     options: Options,
     request: Request<Body>,
@@ -99,7 +101,10 @@ async fn dispatch(
         .cloned()
         .ok_or_else(Status::no_such_path)?;
     let stored = stored_row(&kinds, &kind);
-    let call = Arc::new(Call { server, info, options, kind, stored, warnings: Mutex::default() });
+    let agent = request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
+    let user_agent = agent.unwrap_or_default().to_owned();
+    let warnings = Mutex::default();
+    let call = Arc::new(Call { server, user, user_agent, info, options, kind, stored, warnings });
     let mut response = route(&call, request).await?;
     for warning in call.warnings.lock().iter() {
         if let Ok(value) = HeaderValue::from_str(&format!("299 - {:?}", printable(warning))) {

@@ -211,7 +211,7 @@ async fn act(
     }
     let expect = Expect::Revision(entry.mod_revision);
     let operation = Operation { key: call.key(name), expect, change };
-    match call.server.store.transact(vec![operation]).await {
+    match call.server.store.transact_as(vec![operation], call.author()).await {
         Ok(committed) => {
             if gone {
                 call.server.allocators.release(&call.stored, &object);

@@ -113,7 +113,7 @@ async fn commit_create(call: &Call, prepared: &Value, checks: Vec<Operation>) ->
     let put = Change::Put(call.draft(&object).await?);
     let mut operations = vec![Operation { key: key.clone(), expect: Expect::Absent, change: put }];
     operations.extend(checks);
-    match call.server.store.transact(operations).await {
+    match call.server.store.transact_as(operations, call.author()).await {
         Ok(committed) => {
             reservation.keep();
             let bytes = first_bytes(call, committed.entries).await?;
@@ -177,7 +177,7 @@ async fn commit_update(
     let removes = deletion::is_finished(&new);
     let change = if removes { Change::Delete } else { Change::Put(call.draft(&new).await?) };
     let operation = Operation { key: key.to_owned(), expect, change };
-    match call.server.store.transact(vec![operation]).await {
+    match call.server.store.transact_as(vec![operation], call.author()).await {
         Ok(committed) if removes => {
             reservation.keep();
             call.server.allocators.release(&call.stored, &new);

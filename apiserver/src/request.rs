@@ -205,6 +205,12 @@ pub struct Options {
     pub pretty: bool,
     /// Which part of an object a table row carries: `None`, `Metadata` (default) or `Object`.
     pub include_object: String,
+    /// Our own: a revision or an RFC 3339 time, to read objects as they were then.
+    pub at: String,
+    /// Our own: what became of an object, instead of the object.
+    pub history: bool,
+    /// Our own: objects of the collection that are gone, instead of those that are there.
+    pub removed: bool,
 }
 
 impl Options {
@@ -243,6 +249,9 @@ impl Options {
             "gracePeriodSeconds" => self.grace_period_seconds = Some(number(key, value)?),
             "pretty" => self.pretty = truth(value),
             "includeObject" => value.clone_into(&mut self.include_object),
+            "gantry.dev/at" => value.clone_into(&mut self.at),
+            "gantry.dev/history" => self.history = truth(value),
+            "gantry.dev/removed" => self.removed = truth(value),
             _ => {}
         }
         Ok(())

@@ -8,9 +8,11 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 mod hub;
 mod mailbox;
+mod past;
 mod stage;
 
 pub mod embedded;
@@ -87,6 +89,32 @@ pub struct Event {
     pub previous: Option<Arc<Entry>>,
 }
 
+/// Who made a change, and how; kept with it for as long as history is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Author {
+    /// Name of the authenticated user.
+    pub user: String,
+    /// The field manager, empty if none is known.
+    pub manager: String,
+    /// The request's verb.
+    pub verb: String,
+}
+
+/// What a key was from one revision on.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// The key.
+    pub key: Arc<str>,
+    /// The revision that made it so.
+    pub revision: Revision,
+    /// When, in milliseconds since 1970; `None` if the engine was not told.
+    pub time: Option<i64>,
+    /// By whom; `None` for the server's own upkeep.
+    pub author: Option<Arc<Author>>,
+    /// The entry; `None` for a removal.
+    pub entry: Option<Arc<Entry>>,
+}
+
 /// A page of a list.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -156,7 +184,7 @@ pub enum StoreError {
     #[error("the store cannot be reached: {0}")]
     Unavailable(String),
     /// More than the store takes at once; nothing was written.
-    #[error("too large for the store: {0}")]
+    #[error("{0}")]
     TooLarge(String),
     /// The store is shutting down.
     #[error("the store is closed")]
@@ -188,7 +216,35 @@ pub trait Store: Send + Sync {
     /// Applies all operations at one revision, or none; a key may appear once. A transaction that only
     /// checks takes no revision. Answers after the write is durable and
     /// visible to `get`, `list` and watchers.
-    async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, StoreError>;
+    async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, StoreError> {
+        self.transact_as(operations, None).await
+    }
+
+    /// [`Store::transact`] that remembers who made the change.
+    async fn transact_as(
+        &self,
+        operations: Vec<Operation>,
+        author: Option<Arc<Author>>,
+    ) -> Result<Committed, StoreError>;
+
+    /// The newest `limit` readable versions of a key, oldest first; the first one may be from before the
+    /// oldest readable revision, at which it stood.
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError>;
+
+    /// The removals, in key order, of keys that start with `prefix`, come after `after`, were removed after
+    /// revision `since` and do not exist now; at most `limit`. Of a key removed several times the last.
+    async fn removals(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        since: Revision,
+        limit: usize,
+    ) -> Result<Vec<Version>, StoreError>;
+
+    /// The newest readable revision that was committed at or before a time in milliseconds since 1970.
+    ///
+    /// A time before all that is kept is [`StoreError::Compacted`].
+    async fn revision_at(&self, time: i64) -> Result<Revision, StoreError>;
 
     /// Events with a revision greater than `after` for keys that start with `prefix`.
     ///

@@ -38,7 +38,7 @@ struct World {
 async fn world() -> World {
     let clock = FakeClock::at("2026-01-01T00:00:00Z".parse().expect("a time"));
     let (config, directory) = scene::config(None, clock.now());
-    let store = Memory::open();
+    let store = Memory::open_with(Arc::clone(&clock) as _);
     let running = apiserver::run(
         config,
         Arc::clone(&store) as _,
@@ -205,4 +205,9 @@ fn services() {
 #[test]
 fn access() {
     check("access.txt");
+}
+
+#[test]
+fn history() {
+    check("history.txt");
 }

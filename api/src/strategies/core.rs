@@ -75,6 +75,10 @@ fn frozen(object: &Value, old: &Value, fields: &[&str]) -> Vec<Cause> {
 pub struct Secret;
 
 impl Strategy for Secret {
+    fn secret_fields(&self) -> &'static [&'static str] {
+        &["data", "stringData"]
+    }
+
     /// `stringData` is for writing only: it is merged into `data`.
     fn default(&self, object: &mut Value) {
         let Some(Value::Object(strings)) = object::remove(object, "stringData") else { return };

@@ -14,6 +14,7 @@ use futures::stream;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::history;
 use crate::call::{Call, parse, store_status};
 use crate::output::{self, Form};
 use crate::registry::selection::Selection;
@@ -31,7 +32,13 @@ pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response
         return Err(output::not_acceptable_here());
     }
     let selection = Selection::of(call)?;
-    let start = start(call)?;
+    if call.options.removed {
+        return history::removed(call, &selection).await;
+    }
+    let mut start = start(call)?;
+    if let (Some(at), None) = (history::asked(call).await?, &start.after) {
+        start.at = Some(at);
+    }
     let found = match collect(call, &selection, &start).await {
         Ok(found) => found,
         Err(Failed::Store(StoreError::Compacted { .. })) if !call.options.continue_token.is_empty() => {

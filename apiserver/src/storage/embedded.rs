@@ -10,20 +10,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use component_base::clock::SharedClock;
-use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::hub::{Hub, RingLimits, Subscription};
-use super::{Committed, Entry, EventStream, Operation, Page, Revision, Store, StoreError};
+use super::hub::{Hub, RingLimits};
+use super::past::{self, Past};
+use super::{
+    Author, Committed, Entry, Event, EventStream, Operation, Page, Revision, Store, StoreError, Version,
+};
 
 mod disk;
 mod lock;
 mod writer;
 
 use lock::DirectoryLock;
-use writer::{Request, Writer};
+use writer::{Request, Transaction, Writer};
 
 /// Requests that may wait for the writer before callers do: two groups, so one fills while one commits.
 const QUEUE: usize = 1_024;
@@ -97,6 +99,7 @@ impl Embedded {
                 .map_err(disk::failed("limit the store's size"))?;
         }
         let loaded = disk::load(&connection)?;
+        let authors = disk::Authors::load(&connection)?;
         let reader = disk::open_reader(&path)?;
         let ring = RingLimits { events: limits.ring_events, bytes: limits.ring_bytes };
         let hub = Hub::new(loaded.current, loaded.revision, loaded.floor, ring);
@@ -111,6 +114,7 @@ impl Embedded {
             swept: loaded.swept,
             sweep_failed: false,
             events_since: 0,
+            authors,
             _lock: lock,
         };
         let thread =
@@ -143,6 +147,29 @@ impl Embedded {
     }
 }
 
+impl Past for Embedded {
+    async fn entry(&self, key: &str, at: Revision) -> Result<Option<Arc<Entry>>, StoreError> {
+        let key = key.to_owned();
+        self.history(at, move |disk| disk::past::entry_at(disk, &key, at)).await
+    }
+
+    async fn page(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        at: Revision,
+    ) -> Result<Page, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.history(at, move |disk| disk::past::page_at(disk, &prefix, after.as_deref(), limit, at)).await
+    }
+
+    async fn events(&self, prefix: &str, after: Revision, upto: Revision) -> Result<Vec<Event>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.history(after, move |disk| disk::past::events_between(disk, &prefix, after, upto)).await
+    }
+}
+
 #[async_trait]
 impl Store for Embedded {
     fn revision(&self) -> Revision {
@@ -150,11 +177,7 @@ impl Store for Embedded {
     }
 
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<Entry>>, StoreError> {
-        if let Some(found) = self.hub.get(key, at)? {
-            return Ok(found);
-        }
-        let (key, at) = (key.to_owned(), at.unwrap_or_default());
-        self.history(at, move |disk| disk::entry_at(disk, &key, at)).await
+        past::get(&self.hub, self, key, at).await
     }
 
     async fn list(
@@ -164,27 +187,41 @@ impl Store for Embedded {
         limit: usize,
         at: Option<Revision>,
     ) -> Result<Page, StoreError> {
-        if let Some(page) = self.hub.list(prefix, after, limit, at)? {
-            return Ok(page);
-        }
-        let (prefix, after, at) = (prefix.to_owned(), after.map(str::to_owned), at.unwrap_or_default());
-        self.history(at, move |disk| disk::page_at(disk, &prefix, after.as_deref(), limit, at)).await
+        past::list(&self.hub, self, (prefix, after), limit, at).await
     }
 
-    async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, StoreError> {
-        self.ask(|answer| Request::Transact(operations, answer)).await
+    async fn transact_as(
+        &self,
+        operations: Vec<Operation>,
+        author: Option<Arc<Author>>,
+    ) -> Result<Committed, StoreError> {
+        self.ask(|answer| Request::Transact(Transaction { operations, author, answer })).await
+    }
+
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        let key = key.to_owned();
+        self.history(Revision::MAX, move |disk| disk::past::versions(disk, &key, limit)).await
+    }
+
+    async fn removals(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        since: Revision,
+        limit: usize,
+    ) -> Result<Vec<Version>, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        let read =
+            move |disk: &Connection| disk::past::removals(disk, (&prefix, after.as_deref()), since, limit);
+        self.history(Revision::MAX, read).await
+    }
+
+    async fn revision_at(&self, time: i64) -> Result<Revision, StoreError> {
+        self.history(Revision::MAX, move |disk| disk::past::revision_at(disk, time)).await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<EventStream, StoreError> {
-        let Subscription { recent, from, live } = self.hub.subscribe(prefix, after)?;
-        let past = match recent {
-            Some(recent) => recent,
-            None => {
-                let prefix = prefix.to_owned();
-                self.history(after, move |disk| disk::events_between(disk, &prefix, after, from)).await?
-            }
-        };
-        Ok(stream::iter(past.into_iter().map(Ok)).chain(live).boxed())
+        past::watch(&self.hub, self, prefix, after).await
     }
 
     async fn compact(&self, floor: Revision) -> Result<(), StoreError> {

@@ -12,19 +12,23 @@
 //! While etcd is away requests fail with [`StoreError::Unavailable`], watches stay open and go on without
 //! gap or repetition from the last revision seen. A write that was cut off may have happened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use component_base::clock::SharedClock;
-use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::hub::{Hub, RingLimits, Subscription};
-use super::{Committed, Entry, EventStream, Operation, Page, Revision, Store, StoreError};
+use super::hub::{Hub, RingLimits};
+use super::past::{self, Past};
+use super::{
+    Author, Committed, Entry, Event, EventStream, Operation, Page, Revision, Store, StoreError, Version,
+};
 
+mod authors;
 mod connection;
 mod follower;
 mod history;
@@ -194,6 +198,24 @@ impl Etcd {
         self.shared.reach(asked).await
     }
 
+    /// The oldest readable revision, and the newest.
+    async fn kept(&self) -> Result<(Revision, Revision), StoreError> {
+        self.be_current().await?;
+        let connection = self.shared.connection()?;
+        let floor = connection.floor().await.map_err(failed("ask etcd how far back it reaches"))?;
+        // Revision 1 is the empty etcd.
+        Ok((floor.max(1), self.shared.hub.revision().max(1)))
+    }
+
+    /// Adds when and by whom versions were made.
+    async fn signed(&self, mut versions: Vec<Version>) -> Result<Vec<Version>, StoreError> {
+        let connection = self.shared.connection()?;
+        for version in &mut versions {
+            authors::sign(&connection, &self.shared.root, version).await?;
+        }
+        Ok(versions)
+    }
+
     async fn prepare(&self, at: Option<Revision>) -> Result<(), StoreError> {
         match at {
             None => self.be_current().await,
@@ -227,6 +249,34 @@ impl Shared {
     }
 }
 
+impl Past for Etcd {
+    async fn entry(&self, key: &str, at: Revision) -> Result<Option<Arc<Entry>>, StoreError> {
+        history::entry_at(&*self.shared.connection()?, &self.shared.root, key, at).await
+    }
+
+    async fn page(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        at: Revision,
+    ) -> Result<Page, StoreError> {
+        let connection = self.shared.connection()?;
+        history::page_at(&connection, &self.shared.root, (prefix, after), limit, at).await
+    }
+
+    async fn events(&self, prefix: &str, after: Revision, upto: Revision) -> Result<Vec<Event>, StoreError> {
+        let connection = self.shared.connection()?;
+        let replay = history::events_between(&connection, &self.shared.root, prefix, after, upto);
+        tokio::select! {
+            past = replay => past,
+            () = self.shared.clock.sleep(CATCH_UP) => Err(StoreError::Unavailable(
+                format!("etcd did not send the events after revision {after}"),
+            )),
+        }
+    }
+}
+
 #[async_trait]
 impl Store for Etcd {
     fn revision(&self) -> Revision {
@@ -235,11 +285,7 @@ impl Store for Etcd {
 
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<Entry>>, StoreError> {
         self.prepare(at).await?;
-        if let Some(found) = self.shared.hub.get(key, at)? {
-            return Ok(found);
-        }
-        let connection = self.shared.connection()?;
-        history::entry_at(&connection, &self.shared.root, key, at.unwrap_or_default()).await
+        past::get(&self.shared.hub, self, key, at).await
     }
 
     async fn list(
@@ -250,45 +296,72 @@ impl Store for Etcd {
         at: Option<Revision>,
     ) -> Result<Page, StoreError> {
         self.prepare(at).await?;
-        if let Some(page) = self.shared.hub.list(prefix, after, limit, at)? {
-            return Ok(page);
-        }
-        let connection = self.shared.connection()?;
-        let at = at.unwrap_or_default();
-        history::page_at(&connection, &self.shared.root, (prefix, after), limit, at).await
+        past::list(&self.shared.hub, self, (prefix, after), limit, at).await
     }
 
-    async fn transact(&self, operations: Vec<Operation>) -> Result<Committed, StoreError> {
+    async fn transact_as(
+        &self,
+        operations: Vec<Operation>,
+        author: Option<Arc<Author>>,
+    ) -> Result<Committed, StoreError> {
         let closed = self.closed.read().await;
         if *closed {
             return Err(StoreError::Closed);
         }
         let connection = self.shared.connection()?;
+        let time = self.shared.clock.now().as_millisecond();
         let plan = Plan::new(operations, &self.shared.root, &self.shared.hub)?;
-        let answer = connection.transact(plan.request()).await.map_err(failed("write to etcd"))?;
+        let request = plan.request(&self.shared.root, time, author.as_deref());
+        let answer = connection.transact(request).await.map_err(failed("write to etcd"))?;
         let newest = answer.header().map(|header| value::revision(header.revision())).unwrap_or_default();
         // After a refusal too: who then reads again must not find what was refused.
         self.shared.reach(newest).await?;
         plan.outcome(&answer, &self.shared.root)
     }
 
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        let (floor, now) = self.kept().await?;
+        let stood = Past::entry(self, key, floor).await?;
+        let mut all: Vec<Version> = stood
+            .map(|entry| authors::unsigned(Arc::clone(&entry.key), entry.mod_revision, Some(entry)))
+            .into_iter()
+            .collect();
+        for event in Past::events(self, key, floor, now).await? {
+            all.extend(authors::version_of(event).filter(|version| &*version.key == key));
+        }
+        let newest = all.split_off(all.len().saturating_sub(limit));
+        self.signed(newest).await
+    }
+
+    async fn removals(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        since: Revision,
+        limit: usize,
+    ) -> Result<Vec<Version>, StoreError> {
+        let (floor, now) = self.kept().await?;
+        let events = Past::events(self, prefix, since.clamp(floor, now), now).await?;
+        let last: BTreeMap<Arc<str>, Version> = events
+            .into_iter()
+            .filter_map(authors::version_of)
+            .map(|version| (Arc::clone(&version.key), version))
+            .collect();
+        let wanted = last
+            .into_values()
+            .filter(|version| version.entry.is_none() && after.is_none_or(|after| &*version.key > after));
+        self.signed(wanted.take(limit).collect()).await
+    }
+
+    async fn revision_at(&self, time: i64) -> Result<Revision, StoreError> {
+        let (floor, now) = self.kept().await?;
+        let connection = self.shared.connection()?;
+        authors::revision_at(&connection, &self.shared.root, (floor, now), time).await
+    }
+
     async fn watch(&self, prefix: &str, after: Revision) -> Result<EventStream, StoreError> {
         self.know(after).await?;
-        let Subscription { recent, from, live } = self.shared.hub.subscribe(prefix, after)?;
-        let past = match recent {
-            Some(recent) => recent,
-            None => {
-                let connection = self.shared.connection()?;
-                let replay = history::events_between(&connection, &self.shared.root, prefix, after, from);
-                tokio::select! {
-                    past = replay => past?,
-                    () = self.shared.clock.sleep(CATCH_UP) => return Err(StoreError::Unavailable(
-                        format!("etcd did not send the events after revision {after}"),
-                    )),
-                }
-            }
-        };
-        Ok(stream::iter(past.into_iter().map(Ok)).chain(live).boxed())
+        past::watch(&self.shared.hub, self, prefix, after).await
     }
 
     async fn compact(&self, floor: Revision) -> Result<(), StoreError> {

@@ -190,6 +190,27 @@ impl Hub {
         }))
     }
 
+    /// Events of one key since `floor` that memory still has, and the entry that stood before them.
+    pub(super) fn told_of(&self, key: &str) -> (Option<Arc<Entry>>, Vec<Event>) {
+        let state = self.state.read();
+        let events: Vec<Event> = state.ring.iter().filter(|event| key_of(event) == key).cloned().collect();
+        let stood = match events.first() {
+            Some(first) => first.previous.clone(),
+            None => state.current.get(key).cloned(),
+        };
+        (stood, events)
+    }
+
+    /// Removals after a revision that memory still has, of keys with a prefix that do not exist now.
+    pub(super) fn removed(&self, prefix: &str, since: Revision) -> Vec<Event> {
+        let state = self.state.read();
+        let gone = |event: &&Event| {
+            let key = key_of(event);
+            event.entry.is_none() && key.starts_with(prefix) && !state.current.contains_key(key)
+        };
+        state.since(since).filter(gone).cloned().collect()
+    }
+
     /// A page of entries at a revision; `None` says that memory does not reach back that far.
     pub(super) fn list(
         &self,

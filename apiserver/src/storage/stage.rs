@@ -9,10 +9,17 @@ use std::sync::{Arc, OnceLock};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::hub::Hub;
-use super::{Change, Committed, Draft, Entry, Event, Expect, Operation, Revision, StoreError};
+use super::{Author, Change, Committed, Draft, Entry, Event, Expect, Operation, Revision, StoreError};
 
 /// Operations in one transaction; the embedded engine numbers them in 16 bits.
 const MAX_OPERATIONS: usize = 1 << 16;
+
+/// Bytes of keys and objects in one transaction: etcd's `--max-request-bytes`, on which upstream's limit
+/// for an object rests.
+pub(super) const MAX_BYTES: usize = 1536 * 1024;
+
+/// What etcd, and so upstream's API server, says of a larger one.
+pub(super) const TOO_LARGE: &str = "etcdserver: request is too large";
 
 /// A group of transactions on top of what the hub shows.
 pub(super) struct Stage<'a> {
@@ -20,16 +27,28 @@ pub(super) struct Stage<'a> {
     pending: BTreeMap<Arc<str>, Option<Arc<Entry>>>,
     revision: Revision,
     events: Vec<Event>,
+    /// Who made each event.
+    authors: Vec<Option<Arc<Author>>>,
 }
 
 impl<'a> Stage<'a> {
     /// An empty group. Only the hub's one writer may make one.
     pub(super) fn new(hub: &'a Hub) -> Self {
-        Self { hub, pending: BTreeMap::new(), revision: hub.revision(), events: Vec::new() }
+        Self {
+            hub,
+            pending: BTreeMap::new(),
+            revision: hub.revision(),
+            events: Vec::new(),
+            authors: Vec::new(),
+        }
     }
 
     /// Adds one transaction, or refuses it as a whole.
-    pub(super) fn transact(&mut self, operations: Vec<Operation>) -> Result<Committed, StoreError> {
+    pub(super) fn transact(
+        &mut self,
+        operations: Vec<Operation>,
+        author: Option<Arc<Author>>,
+    ) -> Result<Committed, StoreError> {
         let found = self.check(&operations)?;
         if operations.iter().all(|operation| matches!(operation.change, Change::Check)) {
             return Ok(Committed { revision: self.revision, entries: found });
@@ -46,6 +65,7 @@ impl<'a> Stage<'a> {
         // Deleting what is not there changes nothing, so it takes no revision.
         if self.events.len() > events_before {
             self.revision = revision;
+            self.authors.resize(self.events.len(), author);
         }
         Ok(Committed { revision: self.revision, entries })
     }
@@ -55,6 +75,11 @@ impl<'a> Stage<'a> {
         &self.events
     }
 
+    /// Who did each of [`Self::events`].
+    pub(super) fn authors(&self) -> &[Option<Arc<Author>>] {
+        &self.authors
+    }
+
     /// Ends the group.
     pub(super) fn into_events(self) -> Vec<Event> {
         self.events
@@ -62,12 +87,14 @@ impl<'a> Stage<'a> {
 
     /// What stands at each operation's key, if all expectations hold.
     fn check(&self, operations: &[Operation]) -> Result<Vec<Option<Arc<Entry>>>, StoreError> {
-        let distinct: BTreeSet<&str> = operations.iter().map(|operation| operation.key.as_str()).collect();
-        if distinct.len() != operations.len() || operations.len() > MAX_OPERATIONS {
+        if has_repeated_key(operations) || operations.len() > MAX_OPERATIONS {
             return Err(StoreError::Engine {
                 act: "transact".to_owned(),
                 source: "a transaction names a key twice or has too many operations".into(),
             });
+        }
+        if operations.iter().map(size).sum::<usize>() > MAX_BYTES {
+            return Err(StoreError::TooLarge(TOO_LARGE.to_owned()));
         }
         operations.iter().map(|operation| self.expect(operation)).collect()
     }
@@ -115,6 +142,21 @@ impl<'a> Stage<'a> {
         self.events.push(Event { revision, entry: None, previous: Some(Arc::clone(&removed)) });
         Some(removed)
     }
+}
+
+/// Whether a key appears twice.
+pub(super) fn has_repeated_key(operations: &[Operation]) -> bool {
+    let mut seen = BTreeSet::new();
+    operations.len() > 1 && !operations.iter().all(|operation| seen.insert(operation.key.as_str()))
+}
+
+/// Bytes an operation brings.
+fn size(operation: &Operation) -> usize {
+    let value = match &operation.change {
+        Change::Put(draft) => draft.head.len() + draft.tail.len(),
+        Change::Delete | Change::Check => 0,
+    };
+    operation.key.len() + value
 }
 
 /// The object's bytes at a revision.

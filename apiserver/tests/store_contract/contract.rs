@@ -1,6 +1,8 @@
 //! What every engine promises.
 
-use apiserver::storage::{Expect, Store, StoreError};
+use std::sync::Arc;
+
+use apiserver::storage::{Author, Expect, Store, StoreError, Version};
 use futures::StreamExt as _;
 use futures::future::join_all;
 
@@ -177,4 +179,71 @@ for_every_engine!(closing_ends_watches_and_refuses_writes, async |store: Shared|
     assert_eq!(told(ready(&mut events)), ["1 added /a", "error: the store is closed"]);
     assert!(matches!(store.transact(vec![create("/b", "x")]).await, Err(StoreError::Closed)));
     assert!(matches!(store.watch("/", 1).await.err(), Some(StoreError::Closed)));
+});
+
+fn author(user: &str) -> Option<Arc<Author>> {
+    Some(Arc::new(Author { user: user.to_owned(), manager: "m".to_owned(), verb: "patch".to_owned() }))
+}
+
+/// `revision user text-or-gone` of each version.
+fn signed(versions: &[Version]) -> Vec<String> {
+    let told = |version: &Version| {
+        let user = version.author.as_ref().map_or("nobody", |author| author.user.as_str());
+        let text = version.entry.as_ref().map_or("gone".to_owned(), |entry| {
+            String::from_utf8_lossy(&entry.bytes).rsplit('"').nth(1).unwrap_or_default().to_owned()
+        });
+        format!("{} {user} {text}", version.revision)
+    };
+    versions.iter().map(told).collect()
+}
+
+for_every_engine!(versions_tell_who_and_when, async |store: Shared| {
+    store.transact_as(vec![create("/a", "one"), create("/ab", "x")], author("ann")).await.expect("created");
+    store.transact(vec![update("/a", 1, "two")]).await.expect("updated");
+    store.transact_as(vec![create("/b", "x")], author("bob")).await.expect("created");
+    store.transact_as(vec![delete("/a", 2)], author("bob")).await.expect("deleted");
+    store.transact_as(vec![create("/a", "three")], author("ann")).await.expect("created");
+    let versions = store.versions("/a", 10).await.expect("versions");
+    let expected = ["1 ann one", "2 nobody two", "4 bob gone", "5 ann three"];
+    assert_eq!(signed(&versions), expected);
+    assert_eq!(signed(&store.versions("/a", 2).await.expect("versions")), expected[2..]);
+    assert_eq!(signed(&store.versions("/c", 2).await.expect("versions")), [""; 0]);
+    let times: Vec<i64> = versions.iter().filter_map(|version| version.time).collect();
+    assert!(times.len() == 4 && times.is_sorted(), "{times:?}");
+    assert!(store.revision_at(times[1]).await.expect("a revision") >= 2);
+    assert_eq!(store.revision_at(i64::MAX).await.expect("a revision"), 5);
+    assert!(matches!(store.revision_at(0).await, Err(StoreError::Compacted { .. })));
+    store.compact(2).await.expect("compacted");
+    assert_eq!(signed(&store.versions("/a", 10).await.expect("versions"))[1..], expected[2..]);
+});
+
+for_every_engine!(what_was_removed_is_found, async |store: Shared| {
+    for key in ["/p/a", "/p/b", "/p/c", "/q/a"] {
+        store.transact(vec![create(key, "x")]).await.expect("created");
+    }
+    store.transact_as(vec![delete("/p/b", 2)], author("ann")).await.expect("deleted");
+    store.transact(vec![create("/p/b", "again")]).await.expect("created");
+    store.transact_as(vec![delete("/p/b", 6), delete("/p/a", 1)], author("bob")).await.expect("deleted");
+    store.transact(vec![delete("/q/a", 4)]).await.expect("deleted");
+    let removals = async |after, since, limit| {
+        let found = store.removals("/p/", after, since, limit).await.expect("removals");
+        found.iter().map(|v| format!("{} {}", v.key, signed(std::slice::from_ref(v))[0])).collect::<Vec<_>>()
+    };
+    assert_eq!(removals(None, 0, 9).await, ["/p/a 7 bob gone", "/p/b 7 bob gone"]);
+    assert_eq!(removals(None, 0, 1).await, ["/p/a 7 bob gone"]);
+    assert_eq!(removals(Some("/p/a"), 0, 9).await, ["/p/b 7 bob gone"]);
+    assert_eq!(removals(None, 7, 9).await, [""; 0]);
+    store.transact(vec![create("/p/b", "once more")]).await.expect("created");
+    assert_eq!(removals(None, 0, 9).await, ["/p/a 7 bob gone"]);
+    store.compact(8).await.expect("compacted");
+    assert_eq!(removals(None, 0, 9).await, [""; 0]);
+});
+
+for_every_engine!(more_than_etcd_takes_is_refused, async |store: Shared| {
+    let large = "x".repeat(1536 * 1024);
+    let refused = store.transact(vec![create("/a", &large)]).await.expect_err("too large");
+    assert!(matches!(refused, StoreError::TooLarge(_)), "{refused}");
+    assert_eq!(refused.to_string(), "etcdserver: request is too large");
+    store.transact(vec![create("/a", &large[..1_400_000])]).await.expect("fits");
+    assert_eq!(store.revision(), 1);
 });

@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use apiserver::storage::etcd::{Etcd, Options};
 use apiserver::storage::{
-    Committed, Entry, Event, EventStream, Expect, Operation, Page, Revision, Store, StoreError,
+    Author, Committed, Entry, Event, EventStream, Expect, Operation, Page, Revision, Store, StoreError,
+    Version,
 };
 use component_base::clock::RealClock;
 use futures::StreamExt as _;
@@ -128,6 +129,11 @@ impl FromOrigin {
         shifted(entry, self.origin)
     }
 
+    fn version(&self, version: Version) -> Version {
+        let entry = version.entry.map(|entry| self.entry(&entry));
+        Version { revision: version.revision - self.origin, entry, ..version }
+    }
+
     fn error(&self, error: StoreError) -> StoreError {
         error_from(error, self.origin)
     }
@@ -150,7 +156,7 @@ fn shifted(entry: &Arc<Entry>, origin: Revision) -> Arc<Entry> {
 fn error_from(error: StoreError, origin: Revision) -> StoreError {
     match error {
         StoreError::Compacted { asked, floor } => {
-            StoreError::Compacted { asked: asked - origin, floor: floor - origin }
+            StoreError::Compacted { asked: asked.saturating_sub(origin), floor: floor.saturating_sub(origin) }
         }
         StoreError::Future { asked, current } => {
             StoreError::Future { asked: asked - origin, current: current - origin }
@@ -186,15 +192,41 @@ impl Store for FromOrigin {
         Ok(Page { entries, revision: page.revision - self.origin, remaining: page.remaining })
     }
 
-    async fn transact(&self, mut operations: Vec<Operation>) -> Result<Committed, StoreError> {
+    async fn transact_as(
+        &self,
+        mut operations: Vec<Operation>,
+        author: Option<Arc<Author>>,
+    ) -> Result<Committed, StoreError> {
         for operation in &mut operations {
             if let Expect::Revision(revision) = &mut operation.expect {
                 *revision += self.origin;
             }
         }
-        let committed = self.store.transact(operations).await.map_err(|error| self.error(error))?;
+        let committed =
+            self.store.transact_as(operations, author).await.map_err(|error| self.error(error))?;
         let entries = committed.entries.iter().map(|entry| entry.as_ref().map(|e| self.entry(e))).collect();
         Ok(Committed { revision: committed.revision - self.origin, entries })
+    }
+
+    async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
+        let found = self.store.versions(key, limit).await.map_err(|error| self.error(error))?;
+        Ok(found.into_iter().map(|version| self.version(version)).collect())
+    }
+
+    async fn removals(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        since: Revision,
+        limit: usize,
+    ) -> Result<Vec<Version>, StoreError> {
+        let found = self.store.removals(prefix, after, since + self.origin, limit).await;
+        Ok(found.map_err(|e| self.error(e))?.into_iter().map(|version| self.version(version)).collect())
+    }
+
+    async fn revision_at(&self, time: i64) -> Result<Revision, StoreError> {
+        let found = self.store.revision_at(time).await.map_err(|error| self.error(error))?;
+        Ok(found - self.origin)
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<EventStream, StoreError> {

@@ -1,10 +1,10 @@
 //! The SQLite file: its tables, how a version of a key becomes a row, and what is read back.
 //!
-//! Entry points: [`open_writer`], [`open_reader`], [`load`] (start), [`write`] (commit), [`entry_at`],
-//! [`page_at`] and [`events_between`] (history). A row of `revisions` is one version of one key; its id
-//! is the revision in the upper bits and the place in the transaction in the lower 16. A removal is a
-//! row without value. `keys` finds the versions of a key. Every value carries a checksum that is
-//! verified whenever it is read.
+//! Entry points: [`open_writer`], [`open_reader`], [`load`] (start), [`write`] (commit); `past` reads
+//! history and `sweep` forgets it. A row of `revisions` is one version of one key; its id is the revision
+//! in the upper bits and the place in the transaction in the lower 16. A removal is a row without value.
+//! `keys` finds the versions of a key. `author` is a row of `authors`, of which there are few. Every
+//! value carries a checksum that is verified whenever it is read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,10 +14,14 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 
 use crate::storage::hub::key_of;
-use crate::storage::{Entry, Event, Page, Revision, StoreError};
+use crate::storage::{Author, Entry, Event, Page, Revision, StoreError, Version};
 
-/// The layout of the file; raised when an older Gantry could not read what this one writes.
-pub(super) const FORMAT: i64 = 1;
+pub(super) mod past;
+pub(super) mod sweep;
+
+/// The layout of the file; raised when an older Gantry could not read what this one writes. Format 1 had
+/// no authors; it is brought up to date when it is opened.
+pub(super) const FORMAT: i64 = 2;
 
 /// `gntr` in the file's header, so that `file` and we can tell it from any other SQLite file.
 const APPLICATION_ID: i64 = 0x676e_7472;
@@ -25,21 +29,30 @@ const APPLICATION_ID: i64 = 0x676e_7472;
 /// Bits of a row id that number the operations of one transaction.
 const SLOT_BITS: u32 = 16;
 
-/// Events one watch may read back from the disk; whoever is further behind lists again, which is
-/// cheaper for both sides.
-const MAX_REPLAY_EVENTS: usize = 10_000;
-
-/// Bytes one watch may read back from the disk.
-const MAX_REPLAY_BYTES: usize = 64 << 20;
+/// Different authors that are told apart. Their names come from clients, so their number must end
+/// somewhere; what later ones do is kept without a name.
+const MAX_AUTHORS: i64 = 100_000;
 
 const SCHEMA: &str = "
     CREATE TABLE revisions (
         id INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL,
-        time INTEGER NOT NULL, checksum INTEGER NOT NULL, value BLOB);
+        time INTEGER NOT NULL, checksum INTEGER NOT NULL, value BLOB, author INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE keys (
         key TEXT NOT NULL, id INTEGER NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (key, id)) WITHOUT ROWID;
     CREATE TABLE marks (name TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID;
-    INSERT INTO marks VALUES ('floor', 0), ('swept', 0);";
+    INSERT INTO marks VALUES ('floor', 0), ('swept', 0);
+    CREATE TABLE authors (id INTEGER PRIMARY KEY, author TEXT NOT NULL);";
+
+/// What makes a file of format 1 one of format 2.
+const FROM_FORMAT_1: &str = "
+    BEGIN IMMEDIATE;
+    ALTER TABLE revisions ADD COLUMN author INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE authors (id INTEGER PRIMARY KEY, author TEXT NOT NULL);
+    PRAGMA user_version = 2;
+    COMMIT;";
+
+/// The columns [`row`] reads, in its order.
+const COLUMNS: &str = "id, key, created, time, checksum, value, author";
 
 /// Revisions below it are not readable.
 pub(super) const FLOOR: &str = "floor";
@@ -105,6 +118,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
         );
         connection.execute_batch(&create).map_err(failed(&act))?;
+    } else if pragma(&connection, "user_version")? == 1 {
+        connection.execute_batch(FROM_FORMAT_1).map_err(failed(&act))?;
     }
     Ok(connection)
 }
@@ -121,7 +136,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let (application, format) = (pragma(connection, "application_id")?, pragma(connection, "user_version")?);
     match (application, format) {
-        (0, 0) | (APPLICATION_ID, FORMAT) => Ok(()),
+        (0, 0) | (APPLICATION_ID, 1 | FORMAT) => Ok(()),
         (APPLICATION_ID, other) => Err(StoreError::Version(format!(
             "{} is in store format {other}, this gantry reads format {FORMAT}: start the gantry that wrote it, or choose another data directory",
             path.display()
@@ -157,7 +172,8 @@ pub(super) fn set_mark(connection: &Connection, name: &str, revision: Revision) 
         .map(drop)
 }
 
-fn checksum(id: i64, created: Revision, time: i64, key: &str, value: Option<&[u8]>) -> i64 {
+/// What a row's checksum covers; the author only if there is one, as in format 1.
+fn checksum(id: i64, created: i64, time: i64, author: i64, key: &str, value: Option<&[u8]>) -> i64 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&id.to_le_bytes());
     hasher.update(&created.to_le_bytes());
@@ -165,44 +181,96 @@ fn checksum(id: i64, created: Revision, time: i64, key: &str, value: Option<&[u8
     hasher.update(key.as_bytes());
     hasher.update(&[0, u8::from(value.is_some())]);
     hasher.update(value.unwrap_or_default());
+    if author != 0 {
+        hasher.update(&author.to_le_bytes());
+    }
     i64::from(hasher.finalize())
 }
 
-/// Writes events within the surrounding transaction; `time` is in milliseconds since 1970.
-pub(super) fn write(connection: &Connection, events: &[Event], time: i64) -> rusqlite::Result<()> {
-    let mut revisions = connection.prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+/// The numbers of authors, as the writer knows them.
+#[derive(Default)]
+pub(super) struct Authors(BTreeMap<Arc<Author>, i64>);
+
+impl Authors {
+    /// Those on the disk.
+    pub(super) fn load(connection: &Connection) -> Result<Self, StoreError> {
+        let read = || -> rusqlite::Result<Vec<(i64, String)>> {
+            let mut statement = connection.prepare("SELECT id, author FROM authors")?;
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        let rows = read().map_err(failed("load the store's authors"))?;
+        // One that cannot be read is written again when it is met again.
+        let known = rows.into_iter().filter_map(|(id, text)| {
+            let author: Author = serde_json::from_str(&text).ok()?;
+            Some((Arc::new(author), id))
+        });
+        Ok(Self(known.collect()))
+    }
+
+    /// The number of an author, who is written within the surrounding transaction if new; 0 for nobody.
+    fn number(&mut self, connection: &Connection, author: Option<&Arc<Author>>) -> rusqlite::Result<i64> {
+        let Some(author) = author else { return Ok(0) };
+        if let Some(number) = self.0.get(author) {
+            return Ok(*number);
+        }
+        if self.0.len() as i64 >= MAX_AUTHORS {
+            return Ok(0);
+        }
+        let text = serde_json::to_string(&**author).unwrap_or_default();
+        connection.prepare_cached("INSERT INTO authors (author) VALUES (?1)")?.execute([text])?;
+        let number = connection.last_insert_rowid();
+        self.0.insert(Arc::clone(author), number);
+        Ok(number)
+    }
+}
+
+/// Writes events, each with its author, within the surrounding transaction; `time` is in milliseconds
+/// since 1970.
+pub(super) fn write(
+    connection: &Connection,
+    events: &[Event],
+    authors: (&[Option<Arc<Author>>], &mut Authors),
+    time: i64,
+) -> rusqlite::Result<()> {
+    let mut revisions =
+        connection.prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
     let mut keys = connection.prepare_cached("INSERT INTO keys VALUES (?1, ?2, ?3)")?;
+    let (authors, numbers) = authors;
     let (mut revision, mut slot) = (0, 0);
-    for event in events {
+    for (event, author) in events.iter().zip(authors) {
         slot = if event.revision == revision { slot + 1 } else { 0 };
         revision = event.revision;
         let (id, key) = (id_floor(revision) + slot, key_of(event));
         let value = event.entry.as_ref().map(|entry| &entry.bytes[..]);
-        let created = event.entry.as_ref().map_or(0, |entry| entry.create_revision);
-        let sum = checksum(id, created, time, key, value);
-        revisions.execute(params![id, key, created.cast_signed(), time, sum, value])?;
+        let created = event.entry.as_ref().map_or(0, |entry| entry.create_revision).cast_signed();
+        let author = numbers.number(connection, author.as_ref())?;
+        let sum = checksum(id, created, time, author, key, value);
+        revisions.execute(params![id, key, created, time, sum, value, author])?;
         keys.execute(params![key, id, value.is_some()])?;
     }
     Ok(())
 }
 
 /// A version of a key as it stands on the disk.
-struct Version {
+struct Stored {
     id: i64,
     key: Arc<str>,
+    time: i64,
+    /// A row of `authors`.
+    author: i64,
     entry: Option<Arc<Entry>>,
 }
 
-/// Reads a row of `id, key, created, time, checksum, value` and verifies it.
-fn version(row: &Row<'_>) -> Result<Version, StoreError> {
+/// Reads a row of [`COLUMNS`] and verifies it.
+fn row(row: &Row<'_>) -> Result<Stored, StoreError> {
     let read = failed("read a revision");
     let columns = || -> rusqlite::Result<_> {
         let (id, key, created): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (time, sum, value): (i64, i64, Option<Vec<u8>>) = (row.get(3)?, row.get(4)?, row.get(5)?);
-        Ok((id, key, created.cast_unsigned(), time, sum, value))
+        Ok((id, key, created, time, sum, value, row.get(6)?))
     };
-    let (id, key, created, time, sum, value) = columns().map_err(read)?;
-    if checksum(id, created, time, &key, value.as_deref()) != sum {
+    let (id, key, created, time, sum, value, author) = columns().map_err(read)?;
+    if checksum(id, created, time, author, &key, value.as_deref()) != sum {
         return Err(damaged(id, &key));
     }
     let key: Arc<str> = key.into();
@@ -210,12 +278,12 @@ fn version(row: &Row<'_>) -> Result<Version, StoreError> {
         Arc::new(Entry {
             key: Arc::clone(&key),
             bytes: Bytes::from(bytes),
-            create_revision: created,
+            create_revision: created.cast_unsigned(),
             mod_revision: revision_of(id),
             index: OnceLock::new(),
         })
     });
-    Ok(Version { id, key, entry })
+    Ok(Stored { id, key, time, author, entry })
 }
 
 fn damaged(id: i64, key: &str) -> StoreError {
@@ -225,14 +293,14 @@ fn damaged(id: i64, key: &str) -> StoreError {
     ))
 }
 
-fn version_by_id(connection: &Connection, key: &str, id: i64) -> Result<Version, StoreError> {
+fn row_by_id(connection: &Connection, key: &str, id: i64) -> Result<Stored, StoreError> {
     let act = "read a revision";
     let mut statement = connection
-        .prepare_cached("SELECT id, key, created, time, checksum, value FROM revisions WHERE id = ?1")
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM revisions WHERE id = ?1"))
         .map_err(failed(act))?;
     let mut rows = statement.query([id]).map_err(failed(act))?;
     match rows.next().map_err(failed(act))? {
-        Some(row) => version(row),
+        Some(found) => row(found),
         None => Err(damaged(id, key)),
     }
 }
@@ -245,7 +313,7 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     let (floor, swept) = (mark(connection, FLOOR)?, mark(connection, SWEPT)?);
     let mut current = BTreeMap::new();
     each_newest(connection, "", None, i64::MAX, |key, id| {
-        let found = version_by_id(connection, key, id)?;
+        let found = row_by_id(connection, key, id)?;
         let Some(entry) = found.entry else { return Err(damaged(id, key)) };
         current.insert(found.key, entry);
         Ok(())
@@ -296,159 +364,4 @@ pub(super) fn snapshot<T>(
         return Err(StoreError::Compacted { asked: at, floor });
     }
     read(&transaction)
-}
-
-/// A key's entry at a revision.
-pub(super) fn entry_at(
-    connection: &Connection,
-    key: &str,
-    at: Revision,
-) -> Result<Option<Arc<Entry>>, StoreError> {
-    before(connection, key, id_ceiling(at) + 1)
-}
-
-/// A key's newest version with an id below `id`.
-fn before(connection: &Connection, key: &str, id: i64) -> Result<Option<Arc<Entry>>, StoreError> {
-    let found: Option<i64> = connection
-        .prepare_cached("SELECT id FROM keys WHERE key = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1")
-        .and_then(|mut statement| statement.query_row(params![key, id], |row| row.get(0)).optional())
-        .map_err(failed("find a revision"))?;
-    found.map_or(Ok(None), |id| version_by_id(connection, key, id).map(|version| version.entry))
-}
-
-/// A page of entries at a revision.
-pub(super) fn page_at(
-    connection: &Connection,
-    prefix: &str,
-    after: Option<&str>,
-    limit: usize,
-    at: Revision,
-) -> Result<Page, StoreError> {
-    let limit = if limit == 0 { usize::MAX } else { limit };
-    let mut page = Page { entries: Vec::new(), revision: at, remaining: 0 };
-    each_newest(connection, prefix, after, id_ceiling(at), |key, id| {
-        if page.entries.len() < limit {
-            page.entries.extend(version_by_id(connection, key, id)?.entry);
-        } else {
-            page.remaining += 1;
-        }
-        Ok(())
-    })?;
-    Ok(page)
-}
-
-/// Events of a prefix after one revision up to and including another.
-pub(super) fn events_between(
-    connection: &Connection,
-    prefix: &str,
-    after: Revision,
-    upto: Revision,
-) -> Result<Vec<Event>, StoreError> {
-    let act = "replay events";
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT id, key, created, time, checksum, value FROM revisions
-             WHERE id > ?1 AND id <= ?2 AND key >= ?3 AND key < ?4 ORDER BY id",
-        )
-        .map_err(failed(act))?;
-    let mut rows = statement
-        .query(params![id_ceiling(after), id_ceiling(upto), prefix, end_of(prefix)])
-        .map_err(failed(act))?;
-    let (mut events, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next().map_err(failed(act))? {
-        let found = version(row)?;
-        let previous = before(connection, &found.key, found.id)?;
-        let event = Event { revision: revision_of(found.id), entry: found.entry, previous };
-        bytes += crate::storage::mailbox::weight(&event);
-        events.push(event);
-        if events.len() > MAX_REPLAY_EVENTS || bytes > MAX_REPLAY_BYTES {
-            return Err(StoreError::Compacted { asked: after, floor: upto });
-        }
-    }
-    Ok(events)
-}
-
-/// The newest revision at which everything was written before `time` (milliseconds since 1970).
-///
-/// Revisions are in time's order up to changes of the machine's clock, so a binary search will do.
-pub(super) fn revision_before(
-    connection: &Connection,
-    oldest: Revision,
-    newest: Revision,
-    time: i64,
-) -> Result<Revision, StoreError> {
-    let (mut low, mut high) = (oldest, newest);
-    while low < high {
-        let middle = low + (high - low).div_ceil(2);
-        let written: Option<i64> = connection
-            .prepare_cached("SELECT time FROM revisions WHERE id >= ?1 ORDER BY id LIMIT 1")
-            .and_then(|mut s| s.query_row([id_floor(middle)], |row| row.get(0)).optional())
-            .map_err(failed("read the age of a revision"))?;
-        if written.is_some_and(|written| written < time) {
-            low = middle;
-        } else {
-            high = middle - 1;
-        }
-    }
-    Ok(low)
-}
-
-/// Removes versions superseded at or before `upto`, going on after revision `swept`, looking at
-/// about `rows` rows; returns how far it got.
-pub(super) fn sweep(
-    connection: &mut Connection,
-    swept: Revision,
-    upto: Revision,
-    rows: usize,
-) -> Result<Revision, StoreError> {
-    let act = "compact the store";
-    let transaction = connection.transaction().map_err(failed(act))?;
-    let step = || -> rusqlite::Result<Revision> {
-        let mut due: Vec<(i64, String, bool)> = transaction
-            .prepare_cached(
-                "SELECT id, key, value IS NULL FROM revisions WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
-            )?
-            .query_map(params![id_ceiling(swept), id_ceiling(upto), rows as i64], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?
-            .collect::<Result<_, _>>()?;
-        let reached = match due.last() {
-            // The last revision may be cut off in its middle; it is looked at again, which does no harm.
-            Some(last) if due.len() == rows && revision_of(last.0) > swept + 1 => revision_of(last.0) - 1,
-            // A revision of more operations than a slice has rows is taken as a whole.
-            Some(last) if due.len() == rows => {
-                let revision = revision_of(last.0);
-                due = whole_revision(&transaction, revision)?;
-                revision
-            }
-            _ => upto,
-        };
-        for (id, key, removal) in due {
-            let before = if removal { id + 1 } else { id };
-            transaction
-                .prepare_cached(
-                    "DELETE FROM revisions WHERE id IN (SELECT id FROM keys WHERE key = ?1 AND id < ?2)",
-                )?
-                .execute(params![key, before])?;
-            transaction
-                .prepare_cached("DELETE FROM keys WHERE key = ?1 AND id < ?2")?
-                .execute(params![key, before])?;
-        }
-        set_mark(&transaction, SWEPT, reached)?;
-        Ok(reached)
-    };
-    let reached = step().map_err(failed(act))?;
-    transaction.commit().map_err(failed(act))?;
-    Ok(reached)
-}
-
-fn whole_revision(connection: &Connection, revision: Revision) -> rusqlite::Result<Vec<(i64, String, bool)>> {
-    connection
-        .prepare_cached(
-            "SELECT id, key, value IS NULL FROM revisions WHERE id >= ?1 AND id <= ?2 ORDER BY id",
-        )?
-        .query_map(params![id_floor(revision), id_ceiling(revision)], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .collect()
 }

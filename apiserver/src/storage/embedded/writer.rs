@@ -14,7 +14,7 @@ use super::lock::DirectoryLock;
 use super::{Limits, disk};
 use crate::storage::hub::Hub;
 use crate::storage::stage::Stage;
-use crate::storage::{Committed, Operation, Revision, StoreError};
+use crate::storage::{Author, Committed, Operation, Revision, StoreError};
 
 /// Transactions in one commit: with 64 writers on the measured disk larger groups gained nothing, and a
 /// commit of 512 large objects still takes only a few milliseconds.
@@ -33,11 +33,18 @@ const RETENTION_EVENTS: usize = 4_096;
 /// What the writer is asked.
 pub(super) enum Request {
     /// Commit a transaction.
-    Transact(Vec<Operation>, oneshot::Sender<Result<Committed, StoreError>>),
+    Transact(Transaction),
     /// Raise the floor.
     Compact(Revision, oneshot::Sender<Result<(), StoreError>>),
     /// Finish.
     Close,
+}
+
+/// A transaction that waits.
+pub(super) struct Transaction {
+    pub(super) operations: Vec<Operation>,
+    pub(super) author: Option<Arc<Author>>,
+    pub(super) answer: oneshot::Sender<Result<Committed, StoreError>>,
 }
 
 type Answer = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>);
@@ -56,6 +63,8 @@ pub(super) struct Writer {
     /// When the history was last looked at, and the events since.
     pub(super) looked_at: Duration,
     pub(super) events_since: usize,
+    /// The numbers of authors on the disk.
+    pub(super) authors: disk::Authors,
     /// Released last, when the file is closed.
     pub(super) _lock: DirectoryLock,
 }
@@ -65,8 +74,8 @@ impl Writer {
     pub(super) fn run(mut self) {
         while let Some(request) = self.next() {
             match request {
-                Request::Transact(operations, answer) => {
-                    if self.commit_group(operations, answer).is_break() {
+                Request::Transact(first) => {
+                    if self.commit_group(first).is_break() {
                         break;
                     }
                 }
@@ -99,20 +108,18 @@ impl Writer {
     }
 
     /// Commits one transaction and whatever else waits behind it.
-    fn commit_group(
-        &mut self,
-        operations: Vec<Operation>,
-        answer: oneshot::Sender<Result<Committed, StoreError>>,
-    ) -> std::ops::ControlFlow<()> {
+    fn commit_group(&mut self, first: Transaction) -> std::ops::ControlFlow<()> {
         let hub = Arc::clone(&self.hub);
         let mut stage = Stage::new(&hub);
-        let mut answers: Vec<Answer> = vec![(answer, stage.transact(operations))];
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut add = |answers: &mut Vec<Answer>, Transaction { operations, author, answer }| {
+            answers.push((answer, stage.transact(operations, author)));
+        };
+        add(&mut answers, first);
         let mut after = None;
         while answers.len() < MAX_GROUP {
             match self.requests.try_recv() {
-                Ok(Request::Transact(operations, answer)) => {
-                    answers.push((answer, stage.transact(operations)));
-                }
+                Ok(Request::Transact(next)) => add(&mut answers, next),
                 Ok(other) => {
                     after = Some(other);
                     break;
@@ -127,7 +134,7 @@ impl Writer {
                 let _unheard = answer.send(self.raise_floor(floor));
                 std::ops::ControlFlow::Continue(())
             }
-            Some(Request::Transact(..)) | None => std::ops::ControlFlow::Continue(()),
+            Some(Request::Transact(_)) | None => std::ops::ControlFlow::Continue(()),
         }
     }
 
@@ -156,8 +163,15 @@ impl Writer {
         let act = "write to the store";
         let transaction = self.connection.transaction().map_err(disk::failed(act))?;
         let time = self.clock.now().as_millisecond();
-        disk::write(&transaction, stage.events(), time).map_err(disk::failed(act))?;
-        transaction.commit().map_err(disk::failed(act))
+        let authors = (stage.authors(), &mut self.authors);
+        let written = disk::write(&transaction, stage.events(), authors, time)
+            .and_then(|()| transaction.commit())
+            .map_err(disk::failed(act));
+        if written.is_err() {
+            // Authors that were new in it have no number after all.
+            self.authors = disk::Authors::load(&self.connection).unwrap_or_default();
+        }
+        written
     }
 
     fn raise_floor(&mut self, floor: Revision) -> Result<(), StoreError> {
@@ -177,7 +191,7 @@ impl Writer {
         if self.swept >= floor {
             return false;
         }
-        match disk::sweep(&mut self.connection, self.swept, floor, SWEEP_ROWS) {
+        match disk::sweep::sweep(&mut self.connection, self.swept, floor, SWEEP_ROWS) {
             Ok(reached) => {
                 (self.swept, self.sweep_failed) = (reached, false);
                 true
@@ -209,7 +223,7 @@ impl Writer {
     fn due_floor(&self) -> Result<Revision, StoreError> {
         let (floor, newest) = (self.hub.floor(), self.hub.revision());
         let oldest_time = self.clock.now().as_millisecond() - self.limits.history.as_millis() as i64;
-        let by_age = disk::revision_before(&self.connection, floor, newest, oldest_time)?;
+        let by_age = disk::past::revision_before(&self.connection, floor, newest, oldest_time)?;
         let pages =
             disk::pragma(&self.connection, "page_count")? - disk::pragma(&self.connection, "freelist_count")?;
         let used = (pages * disk::pragma(&self.connection, "page_size")?).cast_unsigned();

@@ -12,6 +12,7 @@ use etcd_client::{
 };
 
 use super::value::{Root, end_of, number, revision};
+use crate::storage::stage::TOO_LARGE;
 use crate::storage::{Entry, Revision, StoreError};
 
 /// How long a connection may take to be made.
@@ -66,11 +67,12 @@ pub(super) fn failed(act: &str) -> impl FnOnce(Error) -> StoreError + use<> {
                 "{act}: etcd's quota is used up; compact and defragment it, then disarm its alarm"
             ));
         }
-        let too_large = ["request is too large", "too many operations", "larger than max"];
-        if too_large.iter().any(|text| message.contains(text)) {
-            return StoreError::TooLarge(format!(
-                "{message}; etcd's --max-request-bytes and --max-txn-ops set the limit"
-            ));
+        // The second is what gRPC says before etcd can.
+        if ["request is too large", "larger than max"].iter().any(|text| message.contains(text)) {
+            return StoreError::TooLarge(TOO_LARGE.to_owned());
+        }
+        if message.contains("too many operations") {
+            return StoreError::TooLarge(format!("{message}; etcd's --max-txn-ops sets the limit"));
         }
         match i32::from(status.code()) {
             CANCELLED | UNKNOWN | DEADLINE_EXCEEDED | RESOURCE_EXHAUSTED | UNAVAILABLE => {

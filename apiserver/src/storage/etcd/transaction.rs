@@ -5,17 +5,17 @@
 //! that the hub still has at the expected revision is not sent back by etcd: a key and its
 //! mod_revision name one value for ever.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use etcd_client::{
     Compare, CompareOp, DeleteOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 
+use super::authors;
 use super::value::{Root, encode, number, revision};
 use crate::storage::hub::Hub;
-use crate::storage::stage::splice;
-use crate::storage::{Change, Committed, Entry, Expect, Operation, StoreError};
+use crate::storage::stage::{has_repeated_key, splice};
+use crate::storage::{Author, Change, Committed, Entry, Expect, Operation, StoreError};
 
 /// A transaction about to be sent.
 pub(super) struct Plan {
@@ -59,12 +59,11 @@ impl Plan {
     pub(super) fn new(operations: Vec<Operation>, root: &Root, hub: &Hub) -> Result<Self, StoreError> {
         let refuse =
             |source: String| Err(StoreError::Engine { act: "transact".to_owned(), source: source.into() });
-        let distinct: BTreeSet<&str> = operations.iter().map(|operation| operation.key.as_str()).collect();
-        if distinct.len() != operations.len() {
+        if has_repeated_key(&operations) {
             return refuse("a transaction names a key twice".to_owned());
         }
-        if let Some(stranger) = distinct.iter().find(|key| !key.starts_with(&root.start)) {
-            return refuse(format!("key {stranger} does not begin with {}", root.start));
+        if let Some(stranger) = operations.iter().find(|operation| !operation.key.starts_with(&root.start)) {
+            return refuse(format!("key {} does not begin with {}", stranger.key, root.start));
         }
         let known = operations.iter().map(|operation| match operation.expect {
             Expect::Absent => None,
@@ -81,12 +80,21 @@ impl Plan {
         self.operations[number].expect != Expect::Absent && self.known[number].is_none()
     }
 
-    /// The request.
-    pub(super) fn request(&self) -> Txn {
+    /// The request, with a note of when and by whom if it changes anything.
+    pub(super) fn request(&self, root: &Root, time: i64, author: Option<&Author>) -> Txn {
         let compares: Vec<Compare> = self.operations.iter().map(compare).collect();
         let numbered = self.operations.iter().enumerate();
-        let actions: Vec<TxnOp> =
+        let mut actions: Vec<TxnOp> =
             numbered.filter_map(|(number, operation)| action(operation, self.sends_back(number))).collect();
+        let changes = |operation: &Operation| match operation.change {
+            Change::Put(_) => true,
+            Change::Delete => operation.expect != Expect::Absent,
+            Change::Check => false,
+        };
+        if self.operations.iter().any(changes) {
+            // Last, so that the answers to the others keep their places.
+            actions.push(authors::note(root, time, author));
+        }
         let reads: Vec<TxnOp> =
             self.operations.iter().map(|operation| TxnOp::get(operation.key.as_str(), None)).collect();
         Txn::new().when(compares).and_then(actions).or_else(reads)
