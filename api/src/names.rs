@@ -5,8 +5,8 @@ use std::fmt;
 mod forms;
 
 pub use forms::{
-    config_map_key, dns1035_label, dns1123_label, dns1123_subdomain, environment_name, label_value,
-    port_name, qualified_name,
+    condition_reason, config_map_key, dns1035_label, dns1123_label, dns1123_subdomain, domain_prefixed_path,
+    environment_name, label_value, path_segment, port_name, qualified_name,
 };
 
 /// Group and version, such as `apps/v1` or `v1`.

@@ -116,6 +116,17 @@ impl Cause {
         Self { reason: "FieldValueInvalid", field: field.into(), message: join(&head, detail) }
     }
 
+    /// A value that is wrong and not worth showing.
+    pub fn invalid_unshown(field: impl Into<String>, detail: &str) -> Self {
+        Self { reason: "FieldValueInvalid", field: field.into(), message: join("Invalid value", detail) }
+    }
+
+    /// A list with more items than `max`.
+    pub fn too_many(field: impl Into<String>, actual: usize, max: usize) -> Self {
+        let message = format!("Too many: {actual}: must have at most {max} items");
+        Self { reason: "FieldValueTooMany", field: field.into(), message }
+    }
+
     /// A value outside an enumeration.
     pub fn not_supported(field: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
         let list = supported.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(", ");

@@ -4,6 +4,7 @@
 //! Rules of `metadata` that hold for every kind are not here: the pipeline checks them.
 
 mod check;
+mod resources;
 
 pub mod apps;
 pub mod autoscaling;

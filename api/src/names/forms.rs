@@ -11,6 +11,8 @@ const LABEL_1035: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const LABEL_VALUE: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
 const CONFIG_KEY: &str = "[-._a-zA-Z0-9]+";
+const CONDITION_REASON: &str = "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?";
+const HTTP_PATH: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
 
 const QUALIFIED_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', \
     and must start and end with an alphanumeric character";
@@ -22,6 +24,8 @@ static LABEL_1035_REGEX: LazyLock<Option<Regex>> = LazyLock::new(|| whole(LABEL_
 static QUALIFIED_REGEX: LazyLock<Option<Regex>> = LazyLock::new(|| whole(QUALIFIED));
 static LABEL_VALUE_REGEX: LazyLock<Option<Regex>> = LazyLock::new(|| whole(LABEL_VALUE));
 static CONFIG_KEY_REGEX: LazyLock<Option<Regex>> = LazyLock::new(|| whole(CONFIG_KEY));
+static CONDITION_REASON_REGEX: LazyLock<Option<Regex>> = LazyLock::new(|| whole(CONDITION_REASON));
+static HTTP_PATH_REGEX: LazyLock<Option<Regex>> = LazyLock::new(|| whole(HTTP_PATH));
 
 fn whole(pattern: &str) -> Option<Regex> {
     Regex::new(&format!("^{pattern}$")).ok()
@@ -159,6 +163,41 @@ fn no_parent_directory(value: &str) -> Option<String> {
         _ if value.starts_with("..") => Some("must not start with '..'".to_owned()),
         _ => None,
     }
+}
+
+/// The reason of a condition.
+pub fn condition_reason(value: &str) -> Vec<String> {
+    let rule = "a condition reason must start with alphabetic character, optionally followed by a string of \
+        alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+    (!fits(&CONDITION_REASON_REGEX, value))
+        .then(|| explain(rule, CONDITION_REASON, &examples))
+        .into_iter()
+        .collect()
+}
+
+/// `domain/path`, such as the name of a controller; the wrong part and what is wrong with it, nothing for
+/// an empty text.
+pub fn domain_prefixed_path(value: &str) -> Vec<(String, String)> {
+    let (domain, path) = value.split_once('/').unwrap_or((value, ""));
+    if domain.is_empty() || path.is_empty() {
+        let rule = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return vec![(value.to_owned(), rule.to_owned())];
+    }
+    let mut errors: Vec<_> =
+        dns1123_subdomain(domain).into_iter().map(|error| (domain.to_owned(), error)).collect();
+    if !fits(&HTTP_PATH_REGEX, path) {
+        errors.push((path.to_owned(), explain("Invalid path", HTTP_PATH, &[])));
+    }
+    errors
+}
+
+/// A name that may stand in a URL path and nothing more.
+pub fn path_segment(value: &str) -> Vec<String> {
+    if matches!(value, "." | "..") {
+        return vec![format!("may not be '{value}'")];
+    }
+    ['/', '%'].into_iter().filter(|c| value.contains(*c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
 /// The name of an environment variable (relaxed form, KEP-4369).

@@ -49,6 +49,18 @@ impl Strategy for Deployment {
         immutable_selector(object, old)
     }
 
+    fn validate_change(&self, object: &Value, old: &Value, subresource: &str) -> Vec<Cause> {
+        if subresource != "status" {
+            return self.validate_update(object, old);
+        }
+        let counts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+        let others = ["unavailableReplicas", "terminatingReplicas"];
+        let mut causes = replica_counts(&object["status"], &counts, &others, "readyReplicas");
+        let collisions = |object: &Value| object["status"]["collisionCount"].clone();
+        check::never_lower(&mut causes, "status.collisionCount", &collisions(object), &collisions(old));
+        causes
+    }
+
     /// Annotations count too: upstream's rollouts watch them through the generation.
     fn generation_changes(&self, object: &Value, old: &Value) -> bool {
         let annotations = |o: &Value| o["metadata"]["annotations"].clone();
@@ -80,6 +92,38 @@ impl Strategy for ReplicaSet {
     fn validate_update(&self, object: &Value, old: &Value) -> Vec<Cause> {
         immutable_selector(object, old)
     }
+
+    fn validate_change(&self, object: &Value, old: &Value, subresource: &str) -> Vec<Cause> {
+        if subresource != "status" {
+            return self.validate_update(object, old);
+        }
+        let counts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+        replica_counts(&object["status"], &counts, &["terminatingReplicas"], "readyReplicas")
+    }
+}
+
+/// Counts of a status: none negative, `counts` at most the replicas, available ones at most the ready ones;
+/// `ready` is what the message calls those.
+pub(in crate::strategies) fn replica_counts(
+    status: &Value,
+    counts: &[&str],
+    others: &[&str],
+    ready: &str,
+) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for field in ["replicas", "observedGeneration", "collisionCount"].iter().chain(counts).chain(others) {
+        check::not_negative(&mut causes, &format!("status.{field}"), &status[*field]);
+    }
+    let count = |field: &str| status[field].as_i64().unwrap_or_default();
+    for field in counts.iter().filter(|field| count(field) > count("replicas")) {
+        let detail = "cannot be greater than status.replicas";
+        causes.push(Cause::invalid(format!("status.{field}"), &status[*field], detail));
+    }
+    if count("availableReplicas") > count("readyReplicas") {
+        let detail = format!("cannot be greater than {ready}");
+        causes.push(Cause::invalid("status.availableReplicas", &status["availableReplicas"], &detail));
+    }
+    causes
 }
 
 fn immutable_selector(object: &Value, old: &Value) -> Vec<Cause> {
@@ -93,41 +137,58 @@ fn selector_and_template(causes: &mut Vec<Cause>, spec: &Value) {
     if selector.is_null() {
         causes.push(Cause::required("spec.selector", ""));
     } else {
-        check::label_selector(causes, "spec.selector", selector);
-        let empty = |key: &str| match &selector[key] {
-            Value::Object(map) => map.is_empty(),
-            Value::Array(items) => items.is_empty(),
-            _ => true,
-        };
-        if empty("matchLabels") && empty("matchExpressions") {
-            causes.push(Cause::invalid(
-                "spec.selector",
-                selector,
-                "empty selector is invalid for deployment",
-            ));
-        }
+        filled_selector(causes, selector, "empty selector is invalid for deployment");
     }
     let template = &spec["template"];
     match LabelSelector::from_object(selector) {
         Err(_) => causes.push(Cause::invalid("spec.selector", selector, "invalid label selector")),
         Ok(parsed) => {
-            let labels = &template["metadata"]["labels"];
-            let asks = !selector.is_null() && !parsed.is_everything();
-            if asks && !parsed.matches_json(labels) {
-                let detail = "`selector` does not match template `labels`";
-                let shown = if labels.is_null() { json!({}) } else { labels.clone() };
-                causes.push(Cause::invalid("spec.template.metadata.labels", &shown, detail));
+            if !selector.is_null() && !parsed.is_everything() {
+                matches_labels(causes, &parsed, template, "spec.template");
             }
+            pod::validate_template(causes, template, "spec.template");
+            always_running(causes, template, "ReplicaSet");
         }
     }
-    pod::validate_template(causes, template, "spec.template");
+}
+
+/// A well-formed selector that selects something.
+fn filled_selector(causes: &mut Vec<Cause>, selector: &Value, when_empty: &str) {
+    check::label_selector(causes, "spec.selector", selector);
+    let empty = |key: &str| match &selector[key] {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => true,
+    };
+    if empty("matchLabels") && empty("matchExpressions") {
+        causes.push(Cause::invalid("spec.selector", selector, when_empty));
+    }
+}
+
+/// The selector must find the pods of the template at `path`.
+pub(in crate::strategies) fn matches_labels(
+    causes: &mut Vec<Cause>,
+    selector: &LabelSelector,
+    template: &Value,
+    path: &str,
+) {
+    let labels = &template["metadata"]["labels"];
+    if !selector.matches_json(labels) {
+        let detail = "`selector` does not match template `labels`";
+        causes.push(Cause::invalid(format!("{path}.metadata.labels"), labels, detail));
+    }
+}
+
+/// Pods of what keeps pods running restart, and have no deadline.
+pub(in crate::strategies) fn always_running(causes: &mut Vec<Cause>, template: &Value, kind: &str) {
     let restart = &template["spec"]["restartPolicy"];
-    if ["OnFailure", "Never"].contains(&restart.as_str().unwrap_or_default()) {
-        causes.push(Cause::not_supported("spec.template.spec.restartPolicy", restart, &["Always"]));
+    if restart != "Always" {
+        let shown = json!(restart.as_str().unwrap_or_default());
+        causes.push(Cause::not_supported("spec.template.spec.restartPolicy", &shown, &["Always"]));
     }
     if !template["spec"]["activeDeadlineSeconds"].is_null() {
         let field = "spec.template.spec.activeDeadlineSeconds";
-        causes.push(Cause::forbidden(field, "activeDeadlineSeconds in ReplicaSet is not Supported"));
+        causes.push(Cause::forbidden(field, &format!("activeDeadlineSeconds in {kind} is not Supported")));
     }
 }
 
@@ -144,30 +205,23 @@ fn strategy(causes: &mut Vec<Cause>, strategy: &Value) {
             causes.push(Cause::required("spec.strategy.rollingUpdate", detail));
         }
         "RollingUpdate" => rolling_update(causes, rolling),
-        _ => {
-            let shown = json!(text(strategy, "type"));
-            causes.push(Cause::not_supported("spec.strategy.type", &shown, &["Recreate", "RollingUpdate"]));
+        kind => {
+            // Upstream shows its internal form of the whole strategy.
+            let shown = json!({"RollingUpdate": null, "Type": kind});
+            causes.push(Cause::not_supported("spec.strategy", &shown, &["Recreate", "RollingUpdate"]));
         }
     }
 }
 
 fn rolling_update(causes: &mut Vec<Cause>, rolling: &Value) {
-    let path = "spec.strategy.rollingUpdate";
+    let field = "spec.strategy.rollingUpdate.maxUnavailable";
     let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
-    check::count_or_percent(causes, &format!("{path}.maxUnavailable"), unavailable);
-    check::count_or_percent(causes, &format!("{path}.maxSurge"), surge);
-    let number = |value: &Value| match value.as_str() {
-        Some(text) => text.strip_suffix('%').and_then(|digits| digits.parse::<i64>().ok()),
-        None => Some(value.as_i64().unwrap_or_default()),
-    };
-    if number(unavailable) == Some(0) && number(surge) == Some(0) {
-        let detail = "may not be 0 when `maxSurge` is 0";
-        causes.push(Cause::invalid(format!("{path}.maxUnavailable"), unavailable, detail));
+    check::count_or_percent(causes, field, unavailable);
+    check::count_or_percent(causes, "spec.strategy.rollingUpdate.maxSurge", surge);
+    if check::count_of(unavailable) == 0 && check::count_of(surge) == 0 {
+        causes.push(Cause::invalid(field, unavailable, "may not be 0 when `maxSurge` is 0"));
     }
-    if unavailable.is_string() && number(unavailable).is_some_and(|percent| percent > 100) {
-        let detail = "must not be greater than 100%";
-        causes.push(Cause::invalid(format!("{path}.maxUnavailable"), unavailable, detail));
-    }
+    check::at_most_all(causes, field, unavailable);
 }
 
 #[cfg(test)]

@@ -90,9 +90,30 @@ pub(super) fn between(causes: &mut Vec<Cause>, field: &str, value: &Value, low: 
     }
 }
 
+/// The named fields of an object, none of which may be negative.
+pub(super) fn none_negative(causes: &mut Vec<Cause>, path: &str, object: &Value, fields: &[&str]) {
+    for field in fields {
+        not_negative(causes, &format!("{path}.{field}"), &object[*field]);
+    }
+}
+
+/// A number of the status that an update must not lower (`collisionCount`).
+pub(super) fn never_lower(causes: &mut Vec<Cause>, field: &str, new: &Value, old: &Value) {
+    let lowered = old.as_i64().is_some_and(|old| new.as_i64().is_none_or(|new| new < old));
+    if lowered {
+        let shown = Value::from(new.as_i64().unwrap_or_default());
+        causes.push(Cause::invalid(field, &shown, "cannot be decremented"));
+    }
+}
+
+/// The condition of a type, if it is true.
+pub(super) fn is_true(status: &Value, condition: &str) -> bool {
+    list(status, "conditions").iter().any(|c| c["type"] == condition && c["status"] == "True")
+}
+
 /// A user or group number.
 pub(super) fn id(causes: &mut Vec<Cause>, field: &str, value: &Value) {
-    between(causes, field, value, 0, 0xffff_ffff);
+    between(causes, field, value, 0, i64::from(i32::MAX));
 }
 
 /// A port number; absent is 0.
@@ -191,4 +212,51 @@ pub(super) fn count_or_percent(causes: &mut Vec<Cause>, field: &str, value: &Val
 fn is_percent(text: &str) -> bool {
     let digits = text.strip_suffix('%').unwrap_or_default();
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The number in a count or percentage; 0 for what is neither.
+pub(super) fn count_of(value: &Value) -> i64 {
+    match value.as_str() {
+        Some(text) if is_percent(text) => text.trim_end_matches('%').parse().unwrap_or(i64::MAX),
+        Some(text) => text.parse().unwrap_or_default(),
+        None => value.as_i64().unwrap_or_default(),
+    }
+}
+
+/// A percentage must not exceed the whole.
+pub(super) fn at_most_all(causes: &mut Vec<Cause>, field: &str, value: &Value) {
+    if value.as_str().is_some_and(is_percent) && count_of(value) > 100 {
+        causes.push(Cause::invalid(field, value, "must not be greater than 100%"));
+    }
+}
+
+/// `metav1.Condition`s: complete, well-formed, and one of each type.
+pub(super) fn conditions(causes: &mut Vec<Cause>, field: &str, conditions: &[Value]) {
+    for (at, condition) in conditions.iter().enumerate() {
+        let path = format!("{field}[{at}]");
+        let at_field = |name: &str| format!("{path}.{name}");
+        if conditions.iter().take(at).any(|earlier| earlier["type"] == condition["type"]) {
+            causes.push(Cause::duplicate(path.as_str(), &condition["type"]));
+        }
+        match text(condition, "type") {
+            "" => causes.push(Cause::required(at_field("type"), "is required")),
+            kind => rules(causes, &at_field("type"), &condition["type"], names::qualified_name(kind)),
+        }
+        one_of(causes, &at_field("status"), &condition["status"], &["False", "True", "Unknown"]);
+        if condition["observedGeneration"].as_i64().is_some_and(|generation| generation < 0) {
+            let detail = "must be greater than or equal to zero";
+            causes.push(Cause::invalid(
+                at_field("observedGeneration"),
+                &condition["observedGeneration"],
+                detail,
+            ));
+        }
+        required(causes, &at_field("lastTransitionTime"), &condition["lastTransitionTime"], None);
+        required(causes, &at_field("reason"), &condition["reason"], Some(names::condition_reason));
+        for (name, max) in [("reason", 1024), ("message", 32 * 1024)] {
+            if text(condition, name).len() > max {
+                causes.push(Cause::too_long(at_field(name), max));
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod volume;
 pub use limit_range::LimitRange;
 pub use quota::ResourceQuota;
 pub use replication::{PodTemplate, ReplicationController};
+pub(in crate::strategies) use volume::validate_claim;
 pub use volume::{PersistentVolume, PersistentVolumeClaim};
 
 use base64::Engine as _;

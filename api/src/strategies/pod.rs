@@ -23,6 +23,7 @@ use crate::strategy::{Context, Strategy};
 
 pub(super) use container::quantity;
 pub(super) use defaults::{default_template, default_template_at};
+pub(super) use volume::host_path;
 
 /// A group of containers that live and die together.
 pub struct Pod;

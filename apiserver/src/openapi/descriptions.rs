@@ -2,7 +2,7 @@
 //!
 //! A kind is described when it is listed in [`Descriptions::load`]; what it contains comes along.
 
-use k8s_openapi::api::{apps, authentication, autoscaling, coordination, core, discovery, events, policy};
+use k8s_openapi::api::{apps, authentication, autoscaling, batch, coordination, core, discovery, events, policy};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::generate::SchemaSettings;
@@ -27,6 +27,9 @@ impl Descriptions {
             core::v1::Binding, core::v1::ConfigMap, core::v1::Endpoints, core::v1::Event,
             core::v1::Namespace, core::v1::Node, core::v1::Pod, core::v1::Secret, core::v1::Service,
             core::v1::ServiceAccount, core::v1::PodTemplate,
+            core::v1::ComponentStatus, core::v1::LimitRange, core::v1::PersistentVolume,
+            core::v1::PersistentVolumeClaim, core::v1::ReplicationController, core::v1::ResourceQuota,
+            batch::v1::CronJob, batch::v1::Job, policy::v1::PodDisruptionBudget,
             apps::v1::ControllerRevision, apps::v1::DaemonSet, apps::v1::Deployment,
             apps::v1::ReplicaSet, apps::v1::StatefulSet,
             autoscaling::v1::HorizontalPodAutoscaler, autoscaling::v1::Scale,

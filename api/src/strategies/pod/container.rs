@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::check::{self, entries, list, text};
+use super::super::resources;
 use super::volume;
 use crate::names;
 use crate::quantity::Quantity;
@@ -44,7 +45,7 @@ pub(super) fn validate(
     mounts(causes, item, &at("volumeMounts"), volumes);
     let policies = ["Always", "IfNotPresent", "Never"];
     check::one_of(causes, &at("imagePullPolicy"), &item["imagePullPolicy"], &policies);
-    resources(causes, &item["resources"], &at("resources"));
+    requirements(causes, &item["resources"], &at("resources"));
     security_context(causes, &item["securityContext"], &at("securityContext"));
     let restarts = &item["restartPolicy"];
     match kind {
@@ -212,19 +213,19 @@ pub(in crate::strategies) fn quantity(causes: &mut Vec<Cause>, field: &str, valu
 }
 
 /// Checks `limits` and `requests`.
-pub(super) fn resources(causes: &mut Vec<Cause>, resources: &Value, path: &str) {
-    for (name, amount) in entries(&resources["limits"]) {
-        resource_name(causes, &format!("{path}.limits"), name);
-        quantity(causes, &format!("{path}.limits[{name}]"), amount);
+pub(super) fn requirements(causes: &mut Vec<Cause>, asked: &Value, path: &str) {
+    for (name, amount) in entries(&asked["limits"]) {
+        let field = format!("{path}.limits[{name}]");
+        resources::container_name(causes, &field, name);
+        resources::amount(causes, &field, name, amount);
     }
-    for (name, amount) in entries(&resources["requests"]) {
+    for (name, amount) in entries(&asked["requests"]) {
         let field = format!("{path}.requests");
-        resource_name(causes, &field, name);
-        quantity(causes, &format!("{field}[{name}]"), amount);
-        let limit = Quantity::from_json(&resources["limits"][name]).ok();
+        resources::container_name(causes, &format!("{field}[{name}]"), name);
+        resources::amount(causes, &format!("{field}[{name}]"), name, amount);
+        let limit = Quantity::from_json(&asked["limits"][name]).ok();
         let Ok(amount) = Quantity::from_json(amount) else { continue };
-        // Memory and CPU may be promised more often than they exist; devices and huge pages may not.
-        let overcommit = !name.starts_with("hugepages-") && !name.contains('/');
+        let overcommit = resources::may_be_overcommitted(name);
         match limit {
             Some(limit) if !overcommit && amount != limit => {
                 let detail = format!("must be equal to {name} limit of {limit}");
@@ -241,16 +242,6 @@ pub(super) fn resources(causes: &mut Vec<Cause>, resources: &Value, path: &str) 
             _ => {}
         }
     }
-}
-
-fn resource_name(causes: &mut Vec<Cause>, field: &str, name: &str) {
-    let standard = ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-");
-    let broken = names::qualified_name(name);
-    if broken.is_empty() && !name.contains('/') && !standard {
-        let detail = "must be a standard resource for containers";
-        causes.push(Cause::invalid(field, &json!(name), detail));
-    }
-    check::rules(causes, field, &json!(name), broken);
 }
 
 fn security_context(causes: &mut Vec<Cause>, context: &Value, path: &str) {

@@ -60,7 +60,8 @@ fn source(causes: &mut Vec<Cause>, volume: &Value, path: &str) {
     }
 }
 
-fn host_path(causes: &mut Vec<Cause>, source: &Value, path: &str) {
+/// Checks a path of the node.
+pub(in crate::strategies) fn host_path(causes: &mut Vec<Cause>, source: &Value, path: &str) {
     let directory = text(source, "path");
     if directory.is_empty() {
         causes.push(Cause::required(format!("{path}.path"), ""));
