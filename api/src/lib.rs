@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod codec;
+pub mod cron;
 pub mod custom;
 pub mod defaulting;
 pub mod jsonpath;

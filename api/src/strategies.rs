@@ -15,3 +15,6 @@ pub mod discovery;
 pub mod pod;
 pub mod policy;
 pub mod service;
+
+#[cfg(test)]
+mod trial;

@@ -131,6 +131,26 @@ pub fn parse_go_duration(text: &str) -> Option<i64> {
     (total < 9.2e18).then_some(if negative { -(total as i64) } else { total as i64 })
 }
 
+/// Why a text is no Go duration, in Go's words.
+pub fn explain_go_duration(text: &str) -> String {
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        if !rest[..number].bytes().any(|b| b.is_ascii_digit()) {
+            break;
+        }
+        rest = &rest[number..];
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        match &rest[..unit] {
+            "" => return format!("time: missing unit in duration {text:?}"),
+            "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h" => {}
+            other => return format!("time: unknown unit {other:?} in duration {text:?}"),
+        }
+        rest = &rest[unit..];
+    }
+    format!("time: invalid duration {text:?}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,9 @@
 //!
 //! A kind is described when it is listed in [`Descriptions::load`]; what it contains comes along.
 
-use k8s_openapi::api::{apps, authentication, autoscaling, batch, coordination, core, discovery, events, policy};
+use k8s_openapi::api::{
+    apps, authentication, autoscaling, batch, coordination, core, discovery, events, policy,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::generate::SchemaSettings;

@@ -145,7 +145,8 @@ impl Bounds {
             && !resources::may_be_overcommitted(name)
             && limit != request
         {
-            let detail = format!("default value {limit} must equal to defaultRequest value {request} in {name}");
+            let detail =
+                format!("default value {limit} must equal to defaultRequest value {request} in {name}");
             causes.push(invalid(path, "defaultRequest", name, request, &detail));
         }
     }

@@ -21,15 +21,8 @@ const SCOPES: [&str; 7] = [
 /// Scopes that exist or not, without values.
 const PLAIN_SCOPES: [&str; 5] =
     ["BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity"];
-const OF_PODS: [&str; 7] = [
-    "pods",
-    "cpu",
-    "memory",
-    "limits.cpu",
-    "limits.memory",
-    "requests.cpu",
-    "requests.memory",
-];
+const OF_PODS: [&str; 7] =
+    ["pods", "cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 const OF_CLAIMS: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];
 
 /// Bounds of what all objects of a namespace may use together.
@@ -131,11 +124,13 @@ fn selector(causes: &mut Vec<Cause>, spec: &Value) {
         let values = list(expression, "values");
         match operator {
             "In" | "NotIn" if values.is_empty() => {
-                let detail = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+                let detail =
+                    "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
                 causes.push(Cause::required(at("values"), detail));
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+                let detail =
+                    "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
                 causes.push(Cause::invalid(at("values"), &expression["values"], detail));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
