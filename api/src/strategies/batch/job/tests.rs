@@ -57,7 +57,13 @@ fn selectors_are_generated_or_given() {
              {\"batch.kubernetes.io/controller-uid\":\"u-1\",\"batch.kubernetes.io/job-name\":\"j\",\
              \"controller-uid\":\"u-1\",\"job-name\":\"other\"}: must be 'j'"],
     );
-    job.refuses(spec(json!({"manualSelector": true})), &["spec.selector: Required value"]);
+    job.refuses(
+        spec(json!({"manualSelector": true})),
+        &[
+            "spec.selector: Required value",
+            "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+        ],
+    );
     job.refuses(
         json!({"spec": {"manualSelector": true, "selector": {"matchLabels": {"a": "b"}},
             "template": {"metadata": {"labels": {"a": "b"}}}}}),
