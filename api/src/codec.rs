@@ -1,7 +1,7 @@
-//! Wire forms of objects: JSON, YAML, and protobuf for reading.
+//! Wire forms of objects: JSON, YAML and protobuf.
 //!
 //! Entry points: [`decode_object`] for a request body that should be of one kind, [`decode`] for bytes of
-//! a content type, [`json`], [`yaml`] and [`protobuf`] for one form each. Answers are always JSON.
+//! a content type, [`json`], [`yaml`] and [`protobuf`] for one form each.
 
 pub mod json;
 pub mod protobuf;
@@ -138,10 +138,10 @@ pub fn decode_expected(
     field_validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     if expected.custom && media_type(content_type) == protobuf::MEDIA_TYPE {
-        return Err(Status::unsupported_media_type(protobuf::MEDIA_TYPE, custom::ACCEPTED));
+        return Err(Status::unsupported_media_type(custom::ACCEPTED));
     }
     let tree = decode(content_type, bytes).map_err(|error| match error {
-        DecodeError::MediaType(got) => Status::unsupported_media_type(&got, ACCEPTED),
+        DecodeError::MediaType(_) => Status::unsupported_media_type(ACCEPTED),
         DecodeError::Malformed(text) => malformed(expected, &text, bytes),
     })?;
     check_tree(expected, tree, field_validation)

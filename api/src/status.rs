@@ -303,9 +303,9 @@ impl Status {
     }
 
     /// 415.
-    pub fn unsupported_media_type(got: &str, accepted: &str) -> Self {
+    pub fn unsupported_media_type(accepted: &str) -> Self {
         let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: {accepted}; got {got:?}"
+            "the body of the request was in an unknown format - accepted media types include: {accepted}"
         );
         Self::new(Reason::UnsupportedMediaType, message)
     }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::allocators::Allocators;
+use crate::negotiation::Accepted;
 use crate::openapi::OpenApi;
 use crate::request::{Options, RequestInfo};
 use crate::storage::{Author, Draft, Entry, Store, StoreError};
@@ -159,6 +160,11 @@ impl Call {
         let mut object = parse(bytes)?;
         self.to_row(&mut object);
         Ok(Bytes::from(object.to_string()))
+    }
+
+    /// What was negotiated, with the query's wish for indented JSON.
+    pub(crate) fn pretty(&self, accepted: Accepted) -> Accepted {
+        Accepted { pretty: accepted.pretty || self.options.pretty, ..accepted }
     }
 
     /// 404 for an object of this call.

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tracing::Instrument as _;
 
 use crate::call::{Call, Server, stored_row};
+use crate::negotiation::Reader;
 use crate::request::{Options, RequestInfo, query_pairs};
 use crate::{authn, authz, component_status, handlers, health, metrics_api, output, paths, subresources};
 
@@ -28,6 +29,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
     let pairs = query_pairs(request.uri());
     let watch = pairs.iter().flatten().any(|(k, v)| k == "watch" && !matches!(v.as_str(), "false" | "0"));
     let info = RequestInfo::parse(request.method(), request.uri(), watch);
+    let reader = Reader::of(request.headers(), request.uri().query().unwrap_or_default());
     let span = tracing::debug_span!(
         "request",
         verb = info.verb,
@@ -38,11 +40,11 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         audit_id,
     );
     let work = async {
-        let options = Options::parse(&pairs?)?;
+        let options = Options { pretty: reader.pretty, ..Options::parse(&pairs?)? };
         filter(Arc::clone(&server), info.clone(), options, request).await
     };
     let outcome = AssertUnwindSafe(work).catch_unwind().instrument(span.clone()).await;
-    let mut response = match outcome {
+    let response = match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(status)) => {
             span.in_scope(|| tracing::debug!(code = status.code(), message = status.message, "refused"));
@@ -53,6 +55,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
             output::failure(&Status::internal("the request failed in the server; see its log"))
         }
     };
+    let mut response = output::finish(response, &reader);
     if let Ok(value) = HeaderValue::from_str(&audit_id) {
         response.headers_mut().insert("audit-id", value);
     }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use api::selector::LabelSelector;
 use api::{Status, object};
 use axum::body::Body;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response};
 use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::chain::method_not_allowed;
+use crate::negotiation::negotiate;
 use crate::output;
 
 /// Answers get and list.
@@ -21,25 +22,16 @@ pub(crate) fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Response<
         return Err(method_not_allowed());
     }
     call.warn("v1 ComponentStatus is deprecated in v1.19+");
-    let accepted = output::negotiate(headers)?;
     let all = [store(call)];
     if call.info.verb == "get" {
         let found = all.iter().find(|component| object::name(component) == call.info.name);
         let missing = || Status::internal(format!("Component not found: {}", call.info.name));
         let found = found.ok_or_else(missing)?;
-        let value = match accepted.form {
-            output::Form::Table => output::table(call, json!({}), std::slice::from_ref(found))?,
-            _ => found.clone(),
-        };
-        return output::encode(call, StatusCode::OK, &value, accepted.yaml);
+        return output::computed(call, headers, found.clone());
     }
     let labels = LabelSelector::parse(&call.options.label_selector)?;
     let items: Vec<Value> = all.into_iter().filter(|component| labels.matches_object(component)).collect();
-    let value = match accepted.form {
-        output::Form::Table => output::table(call, json!({}), &items)?,
-        _ => json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items}),
-    };
-    output::encode(call, StatusCode::OK, &value, accepted.yaml)
+    output::list(call, call.pretty(negotiate(&call.kind, headers)?), json!({}), items)
 }
 
 /// Upstream's name for the store is kept: scripts look for it.

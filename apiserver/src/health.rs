@@ -85,7 +85,7 @@ pub(crate) fn respond(server: &Server, info: &RequestInfo, uri: &Uri) -> Option<
     let query = uri.query().unwrap_or_default();
     let path = info.path.trim_end_matches('/');
     match path {
-        "/version" => Some(output::json_value(StatusCode::OK, &version())),
+        "/version" => Some(output::raw_json(StatusCode::OK, &version())),
         _ => {
             let root = ["/healthz", "/livez", "/readyz"].into_iter().find(|root| {
                 path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -10,11 +10,12 @@ use api::selector::LabelSelector;
 use api::{Status, object};
 use axum::body::Body;
 use futures::future::join_all;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 
 use crate::call::{Call, parse, store_status};
+use crate::negotiation::negotiate;
 use crate::node_proxy::Target;
 use crate::output;
 
@@ -29,23 +30,16 @@ pub(crate) async fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Res
     if !["get", "list"].contains(&verb) || !call.info.subresource.is_empty() {
         return Err(crate::chain::method_not_allowed());
     }
-    let accepted = output::negotiate(headers)?;
     let labels = LabelSelector::parse(&call.options.label_selector)?;
     let mut items =
         if call.kind.namespaced() { pods(call, &labels).await? } else { nodes(call, &labels).await? };
     if verb == "get" {
         let found = items.into_iter().find(|item| object::name(item) == call.info.name);
         let found = found.ok_or_else(|| call.not_found(&call.info.name))?;
-        return output::encode(call, StatusCode::OK, &found, accepted.yaml);
+        return output::computed(call, headers, found);
     }
     items.sort_by_key(key);
-    let value = if accepted.form == output::Form::Table {
-        output::table(call, json!({}), &items)?
-    } else {
-        json!({"kind": format!("{}List", call.kind.kind), "apiVersion": call.kind.api_version(),
-               "metadata": {}, "items": items})
-    };
-    output::encode(call, StatusCode::OK, &value, accepted.yaml)
+    output::list(call, call.pretty(negotiate(&call.kind, headers)?), json!({}), items)
 }
 
 fn key(item: &Value) -> (String, String) {

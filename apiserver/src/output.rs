@@ -1,96 +1,82 @@
-//! What callers get back: negotiation by `Accept`, and the bodies of single objects.
+//! What callers get back: the bodies of single objects, in the form `crate::negotiation` chose.
 //!
-//! Stored bytes go out as they are; only tables, metadata-only views and YAML are made anew.
+//! Stored bytes go out as they are; only tables, metadata-only views, YAML and protobuf are made anew.
+//! Small answers that are no stored object (`Status`, `Scale`) are built as JSON and brought into the
+//! caller's encoding by [`finish`] at the end of the chain.
 
+use api::codec::protobuf;
 use api::table::IncludeObject;
-use api::{Kind, Reason, Status};
+use api::{Cause, Kind, Reason, Status};
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::call::{Call, parse};
+use crate::compression;
+use crate::negotiation::{Accepted, Form, Media, Reader, negotiate};
 
-/// The form of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The object itself.
-    Object,
-    /// `as=Table`.
-    Table,
-    /// `as=PartialObjectMetadata`.
-    Metadata,
-    /// `as=PartialObjectMetadataList`.
-    MetadataList,
-}
+/// The content of an answer that [`finish`] may write in another encoding.
+#[derive(Clone)]
+struct Unwritten(Value);
 
-/// The form and encoding of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Accepted {
-    /// What.
-    pub(crate) form: Form,
-    /// Whether as YAML.
-    pub(crate) yaml: bool,
-}
-
-const ALL_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-
-/// Chooses by the `Accept` header, first match first.
-///
-/// # Errors
-/// 406 when nothing in it can be served.
-pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Accepted, Status> {
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if accept.trim().is_empty() {
-        return Ok(Accepted { form: Form::Object, yaml: false });
-    }
-    accept.split(',').find_map(range).ok_or_else(|| {
-        Status::new(
-            Reason::NotAcceptable,
-            format!("only the following media types are accepted: {ALL_TYPES}"),
-        )
-    })
-}
-
-fn range(text: &str) -> Option<Accepted> {
-    let mut parts = text.split(';').map(str::trim);
-    let yaml = match parts.next()? {
-        // Protobuf answers are JSON: clients choose their decoder by the answer's Content-Type.
-        "*/*" | "application/*" | "application/json" | "application/vnd.kubernetes.protobuf" => false,
-        "application/yaml" => true,
-        _ => return None,
-    };
-    let (mut form, mut group, mut version) = (None, None, None);
-    for (key, value) in parts.filter_map(|p| p.split_once('=')) {
-        match key {
-            "as" => form = Some(value),
-            "g" => group = Some(value),
-            "v" => version = Some(value),
-            _ => {}
-        }
-    }
-    let form = match (form, group, version) {
-        (None, ..) => Form::Object,
-        (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Form::Table,
-        (Some("PartialObjectMetadata"), Some("meta.k8s.io"), Some("v1")) => Form::Metadata,
-        (Some("PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => Form::MetadataList,
-        _ => return None,
-    };
-    Some(Accepted { form, yaml })
-}
-
-/// A body of JSON bytes.
-pub(crate) fn json_bytes(code: StatusCode, bytes: Bytes) -> Response<Body> {
+/// A body of bytes of a media type, compressed at the end if it is long.
+pub(crate) fn bytes(code: StatusCode, media: Media, bytes: impl Into<Bytes>) -> Response<Body> {
+    let bytes: Bytes = bytes.into();
+    let length = bytes.len();
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = code;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media.name()));
+    compression::mark(&mut response, length);
     response
 }
 
-/// A body of a JSON value.
+/// A body of a JSON value: an API object, so in the encoding the caller reads.
 pub(crate) fn json_value(code: StatusCode, value: &Value) -> Response<Body> {
-    json_bytes(code, Bytes::from(value.to_string()))
+    let mut response = bytes(code, Media::Json, line(value));
+    response.extensions_mut().insert(Unwritten(value.clone()));
+    response
+}
+
+/// A body of JSON whatever the caller accepts, indented: what is no API object (`/version`).
+pub(crate) fn raw_json(code: StatusCode, value: &Value) -> Response<Body> {
+    bytes(code, Media::Json, written(value, Media::Json, true))
+}
+
+/// A value as text and the end of the line, as Go's encoder writes it.
+fn line(value: &Value) -> String {
+    let mut text = value.to_string();
+    text.push('\n');
+    text
+}
+
+/// A value in an encoding. What has no protobuf form, which negotiation prevents, is JSON.
+fn written(value: &Value, media: Media, pretty: bool) -> Bytes {
+    match media {
+        Media::Yaml => api::codec::yaml::emit(value).into(),
+        Media::Protobuf => protobuf::encode(value).unwrap_or_else(|| line(value).into_bytes()).into(),
+        // Writing JSON values into memory cannot fail.
+        Media::Json if pretty => serde_json::to_vec_pretty(value).unwrap_or_default().into(),
+        Media::Json => line(value).into(),
+    }
+}
+
+/// The last step of every answer: the caller's encoding, and compression.
+pub(crate) fn finish(response: Response<Body>, reader: &Reader) -> Response<Body> {
+    let response = match response.extensions().get::<Unwritten>() {
+        Some(Unwritten(value)) if reader.media != Some(Media::Json) || reader.pretty => {
+            let pretty = reader.pretty || reader.media.is_none();
+            let media = reader.media.unwrap_or(Media::Json);
+            let mut again = bytes(response.status(), media, written(value, media, pretty));
+            for (name, value) in response.headers().iter().filter(|(name, _)| **name != CONTENT_TYPE) {
+                again.headers_mut().append(name.clone(), value.clone());
+            }
+            again
+        }
+        _ => response,
+    };
+    if reader.gzip { compression::compress(response) } else { response }
 }
 
 /// Plain text.
@@ -128,58 +114,114 @@ pub(crate) fn object(
     code: StatusCode,
     stored: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    let accepted = negotiate(headers)?;
-    let bytes = call.visible(stored)?;
-    let value = match accepted.form {
-        Form::Object if !accepted.yaml && !call.options.pretty => return Ok(json_bytes(code, bytes)),
-        Form::Object => parse(&bytes)?,
-        Form::Table => {
-            let object = parse(&bytes)?;
-            let metadata = json!({"resourceVersion": api::object::resource_version(&object)});
-            table(call, metadata, &[object])?
-        }
-        Form::Metadata => metadata_only(&parse(&bytes)?),
-        Form::MetadataList => return Err(not_acceptable_here()),
-    };
-    encode(call, code, &value, accepted.yaml)
+    let accepted = call.pretty(negotiate(&call.kind, headers)?);
+    let stored = call.visible(stored)?;
+    if accepted.is_plain() {
+        return Ok(bytes(code, Media::Json, [&stored[..], b"\n"].concat()));
+    }
+    shown(call, accepted, code, parse(&stored)?)
 }
 
-/// Any other value, as JSON or YAML.
-pub(crate) fn encode(
+/// One object that is computed and not stored.
+pub(crate) fn computed(call: &Call, headers: &HeaderMap, object: Value) -> Result<Response<Body>, Status> {
+    shown(call, call.pretty(negotiate(&call.kind, headers)?), StatusCode::OK, object)
+}
+
+fn shown(call: &Call, accepted: Accepted, code: StatusCode, object: Value) -> Result<Response<Body>, Status> {
+    let value = match accepted.form {
+        Form::Object => object,
+        Form::Table => {
+            let metadata = json!({"resourceVersion": api::object::resource_version(&object)});
+            table(call, accepted, metadata, &[object])?
+        }
+        Form::Metadata => metadata_only(accepted, &object),
+        Form::MetadataList => return Err(wrong_form(call, "PartialObjectMetadataList", "not a list", "")),
+    };
+    Ok(encode(code, &value, accepted))
+}
+
+/// A list in the form the caller accepts, from its parsed items.
+pub(crate) fn list(
     call: &Call,
-    code: StatusCode,
-    value: &Value,
-    yaml: bool,
+    accepted: Accepted,
+    metadata: Value,
+    items: Vec<Value>,
 ) -> Result<Response<Body>, Status> {
-    if yaml {
-        let mut response = Response::new(Body::from(api::codec::yaml::emit(value)));
-        *response.status_mut() = code;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
-        return Ok(response);
+    let value = match accepted.form {
+        Form::Table => table(call, accepted, metadata, &items)?,
+        Form::MetadataList => {
+            let items: Vec<Value> = items.iter().map(|item| metadata_only(accepted, item)).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": accepted.meta_version(),
+                   "metadata": metadata, "items": items})
+        }
+        Form::Object => json!({
+            "kind": format!("{}List", call.kind.kind), "apiVersion": call.kind.api_version(),
+            "metadata": metadata, "items": items,
+        }),
+        Form::Metadata => return Err(wrong_form(call, "PartialObjectMetadata", "a list", "List")),
+    };
+    Ok(encode(StatusCode::OK, &value, accepted))
+}
+
+/// A value in the encoding the caller accepts.
+pub(crate) fn encode(code: StatusCode, value: &Value, accepted: Accepted) -> Response<Body> {
+    bytes(code, accepted.media, written(value, accepted.media, accepted.pretty))
+}
+
+/// One object for a watch, in the encoding the caller accepts.
+pub(crate) fn embedded(value: &Value, accepted: Accepted) -> Bytes {
+    match accepted.media {
+        Media::Protobuf => written(value, Media::Protobuf, false),
+        Media::Json | Media::Yaml => value.to_string().into(),
     }
-    if call.options.pretty {
-        let pretty = serde_json::to_vec_pretty(value).map_err(Status::internal)?;
-        return Ok(json_bytes(code, pretty.into()));
-    }
-    Ok(json_value(code, value))
 }
 
 /// Printed columns of objects of the call's kind.
-pub(crate) fn table(call: &Call, metadata: Value, objects: &[Value]) -> Result<Value, Status> {
+pub(crate) fn table(
+    call: &Call,
+    accepted: Accepted,
+    metadata: Value,
+    objects: &[Value],
+) -> Result<Value, Status> {
     let asked = call.options.include_object.as_str();
-    let include = IncludeObject::parse(asked)
-        .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: {asked:?}")))?;
-    Ok(api::table::render(&call.kind, objects, call.server.clock.now(), include, metadata))
+    let include = IncludeObject::parse(asked).ok_or_else(|| {
+        let cause = Cause::not_supported("includeObject", &asked.into(), &["Metadata", "None", "Object", ""]);
+        Status::bad_request(format!(
+            "Unable to convert to Table as requested: {}: {}",
+            cause.field, cause.message
+        ))
+    })?;
+    let mut table = api::table::render(&call.kind, objects, call.server.clock.now(), include, metadata);
+    if accepted.beta {
+        table["apiVersion"] = accepted.meta_version().into();
+        for row in table["rows"].as_array_mut().into_iter().flatten() {
+            if include == IncludeObject::Metadata {
+                row["object"]["apiVersion"] = accepted.meta_version().into();
+            }
+        }
+    }
+    Ok(table)
 }
 
-/// 406 for a list form asked of one object, and the other way round.
-pub(crate) fn not_acceptable_here() -> Status {
-    Status::new(Reason::NotAcceptable, format!("only the following media types are accepted: {ALL_TYPES}"))
+/// 406 for a list form asked of one object, and the other way round. Upstream names its Go type.
+pub(crate) fn wrong_form(call: &Call, form: &str, what: &str, suffix: &str) -> Status {
+    let package = match call.kind.group.split('.').next() {
+        None | Some("") => "core",
+        Some(first) => first,
+    };
+    let kind = &call.kind.kind;
+    Status::new(
+        Reason::NotAcceptable,
+        format!("you requested {form}, but the requested object is {what} (*{package}.{kind}{suffix})"),
+    )
 }
 
 /// The metadata-only view of an object.
-pub(crate) fn metadata_only(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+pub(crate) fn metadata_only(accepted: Accepted, object: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata", "apiVersion": accepted.meta_version(),
+        "metadata": object["metadata"],
+    })
 }
 
 /// `details` of a successful delete.
@@ -191,30 +233,4 @@ pub(crate) fn details(kind: &Kind, object: &Value) -> Value {
         details["group"] = kind.group.as_ref().into();
     }
     details
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(accept: &str, expect: Option<(Form, bool)>) {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_str(accept).expect("a header"));
-        let got = negotiate(&headers).ok().map(|a| (a.form, a.yaml));
-        assert_eq!(got, expect, "{accept}");
-    }
-
-    #[test]
-    fn first_servable_range_wins() {
-        check("*/*", Some((Form::Object, false)));
-        check("application/yaml", Some((Form::Object, true)));
-        check(
-            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
-            Some((Form::Table, false)),
-        );
-        check("application/json;as=Table;g=meta.k8s.io;v=v9,application/json", Some((Form::Object, false)));
-        check("application/vnd.kubernetes.protobuf,application/json", Some((Form::Object, false)));
-        check("application/json;as=Table;g=meta.k8s.io;v=v9", None);
-        check("image/png", None);
-    }
 }

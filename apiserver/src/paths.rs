@@ -22,12 +22,12 @@ pub(crate) async fn respond(
     }
     let path = info.path.trim_end_matches('/');
     match path {
-        "" => Ok(output::json_value(StatusCode::OK, &index(server))),
+        "" => Ok(output::raw_json(StatusCode::OK, &index(server))),
         "/metrics" => Ok(health::metrics(server).await),
-        "/.well-known/openid-configuration" => Ok(output::json_value(StatusCode::OK, &openid(server))),
+        "/.well-known/openid-configuration" => Ok(output::raw_json(StatusCode::OK, &openid(server))),
         "/openid/v1/jwks" => {
             let keys = json!({"keys": [server.config.pki.token_key().public_jwk()]});
-            Ok(output::json_value(StatusCode::OK, &keys))
+            Ok(output::raw_json(StatusCode::OK, &keys))
         }
         _ => describe(server, path, query, headers).await?.ok_or_else(Status::no_such_path),
     }

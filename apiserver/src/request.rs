@@ -201,7 +201,7 @@ pub struct Options {
     pub propagation: Option<Propagation>,
     /// Grace, for deletes.
     pub grace_period_seconds: Option<i64>,
-    /// Indented JSON is wanted.
+    /// Indented JSON is wanted, by the query or because a person seems to ask.
     pub pretty: bool,
     /// Which part of an object a table row carries: `None`, `Metadata` (default) or `Object`.
     pub include_object: String,
@@ -220,8 +220,11 @@ impl Options {
     /// 400 for values that do not parse, 422 for values outside an enumeration.
     pub fn parse(pairs: &[(String, String)]) -> Result<Self, Status> {
         let mut options = Self::default();
-        for (key, value) in pairs {
-            options.set(key, value)?;
+        for (at, (key, value)) in pairs.iter().enumerate() {
+            // Of several values upstream reads the first; `dryRun` is a list.
+            if key == "dryRun" || !pairs.iter().take(at).any(|(earlier, _)| earlier == key) {
+                options.set(key, value)?;
+            }
         }
         Ok(options)
     }
@@ -230,15 +233,16 @@ impl Options {
         match key {
             "labelSelector" => value.clone_into(&mut self.label_selector),
             "fieldSelector" => value.clone_into(&mut self.field_selector),
-            "limit" => self.limit = if value.is_empty() { 0 } else { number(key, value)? },
+            // Nothing below one limits, as upstream reads it.
+            "limit" => self.limit = usize::try_from(number::<i64>(value)?).unwrap_or_default(),
             "continue" => value.clone_into(&mut self.continue_token),
             "resourceVersion" => value.clone_into(&mut self.resource_version),
             "resourceVersionMatch" => value.clone_into(&mut self.resource_version_match),
             "watch" => self.watch = truth(value),
             "allowWatchBookmarks" => self.allow_watch_bookmarks = truth(value),
             "sendInitialEvents" => self.send_initial_events = Some(truth(value)),
-            "timeoutSeconds" => self.timeout_seconds = Some(number(key, value)?),
-            "dryRun" => self.dry_run = dry_run(value)?,
+            "timeoutSeconds" => self.timeout_seconds = Some(number(value)?),
+            "dryRun" => self.dry_run |= dry_run(value)?,
             "fieldManager" => value.clone_into(&mut self.field_manager),
             "fieldValidation" => self.field_validation = field_validation(value)?,
             "propagationPolicy" => self.propagation = Some(propagation(value)?),
@@ -246,8 +250,7 @@ impl Options {
                 let policy = if truth(value) { Propagation::Orphan } else { Propagation::Background };
                 self.propagation = Some(policy);
             }
-            "gracePeriodSeconds" => self.grace_period_seconds = Some(number(key, value)?),
-            "pretty" => self.pretty = truth(value),
+            "gracePeriodSeconds" => self.grace_period_seconds = Some(number(value)?),
             "includeObject" => value.clone_into(&mut self.include_object),
             "gantry.dev/at" => value.clone_into(&mut self.at),
             "gantry.dev/history" => self.history = truth(value),
@@ -263,12 +266,10 @@ fn truth(value: &str) -> bool {
     !matches!(value.to_ascii_lowercase().as_str(), "false" | "0")
 }
 
-fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, Status> {
-    value.parse().map_err(|_| {
-        Status::bad_request(format!(
-            "invalid query parameter {key}: strconv.ParseInt: parsing {value:?}: invalid syntax"
-        ))
-    })
+fn number<T: std::str::FromStr>(value: &str) -> Result<T, Status> {
+    value
+        .parse()
+        .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")))
 }
 
 /// `All` or nothing.

@@ -1,9 +1,11 @@
-//! Protobuf in: `k8s\0`, `runtime.Unknown`, and a message read by the facts table straight into JSON.
+//! Protobuf in and out: `k8s\0`, `runtime.Unknown`, and a message read by the facts table straight into JSON.
 //!
-//! Entry points [`decode`] for a request body, [`decode_message`] for a bare message. Go clients send
-//! built-in kinds this way. They write every scalar they hold by value even when zero: the result needs
+//! Entry points [`decode`] for a request body, [`decode_message`] for a bare message, [`encode`] and
+//! [`List`] for answers. Go clients send built-in kinds this way. They write every scalar they hold by value even when zero: the result needs
 //! [`crate::validation::types`], which drops what Go's JSON would not have, as for any other body.
 
+mod buffer;
+mod encode;
 mod wire;
 
 use base64::Engine as _;
@@ -15,6 +17,7 @@ use crate::schema::{FieldRef, Raw, Schema, Type, bits, facts};
 use crate::time;
 use wire::{Fields, Payload};
 
+pub use encode::{List, encode, encode_message, knows, watch_frame};
 pub use wire::WireError;
 
 /// The media type of the envelope.
@@ -23,6 +26,9 @@ pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 pub const MAGIC: &[u8; 4] = b"k8s\0";
 /// Messages nest at most so deep: deeper is an attack on the stack (JSONSchemaProps recurses).
 const DEEPEST: usize = 100;
+
+/// What the three unions of JSONSchemaProps hold.
+const JSON_SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// A body that is not protobuf of a known kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -282,7 +288,6 @@ fn duration(bytes: &[u8]) -> Outcome<Value> {
 
 /// `{raw: JSON}`, and the three unions of JSONSchemaProps.
 fn opaque(raw: Raw, bytes: &[u8], depth: usize) -> Outcome<Value> {
-    let props = || facts().schema("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps");
     let mut list = Vec::new();
     let mut allows = false;
     for field in Fields::new(bytes) {
@@ -290,14 +295,10 @@ fn opaque(raw: Raw, bytes: &[u8], depth: usize) -> Outcome<Value> {
         match (raw, tag) {
             (Raw::Extension | Raw::Fields | Raw::Json, 1) => return embedded(payload.bytes()?),
             (Raw::SchemaOrArray | Raw::SchemaOrStrings, 1) | (Raw::SchemaOrBool, 2) => {
-                return props().map_or(Ok(Value::Null), |schema| single(schema, payload, depth + 1));
+                return json_schema(payload, depth);
             }
             (Raw::SchemaOrBool, 1) => allows = payload.varint()? != 0,
-            (Raw::SchemaOrArray, 2) => {
-                if let Some(schema) = props() {
-                    list.push(single(schema, payload, depth + 1)?);
-                }
-            }
+            (Raw::SchemaOrArray, 2) => list.push(json_schema(payload, depth)?),
             (Raw::SchemaOrStrings, 2) => list.push(Value::String(text(payload.bytes()?)?)),
             _ => {}
         }
@@ -309,6 +310,14 @@ fn opaque(raw: Raw, bytes: &[u8], depth: usize) -> Outcome<Value> {
     })
 }
 
+/// Opaque to the walk that drops Go's zeroes afterwards, so they are dropped here.
+fn json_schema(payload: Payload<'_>, depth: usize) -> Outcome<Value> {
+    let Some(schema) = facts().schema(JSON_SCHEMA) else { return Ok(Value::Null) };
+    let mut value = single(schema, payload, depth + 1)?;
+    crate::validation::types(schema, &mut value).map_err(|e| ProtobufError::Embedded(e.to_string()))?;
+    Ok(value)
+}
+
 fn embedded(bytes: &[u8]) -> Outcome<Value> {
     if bytes.is_empty() {
         return Ok(Value::Null);
@@ -318,3 +327,6 @@ fn embedded(bytes: &[u8]) -> Outcome<Value> {
     }
     json::decode(bytes).map(|tree| tree.value).map_err(|e| ProtobufError::Embedded(e.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

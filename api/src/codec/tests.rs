@@ -252,3 +252,10 @@ fn field_validation_decides() {
     let status = decode_object(&deployment(), "text/plain", body, FieldValidation::Warn).unwrap_err();
     assert_eq!(status.code(), 415);
 }
+
+#[test]
+fn a_pod_written_in_protobuf_is_the_same_pod() {
+    let object = from_protobuf(POD);
+    let written: String = protobuf::encode(&object).unwrap().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(from_protobuf(&written), object);
+}

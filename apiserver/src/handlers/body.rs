@@ -77,7 +77,7 @@ pub(crate) async fn other(
     }
     let expected = Expected::builtin(group, version, kind);
     let mut tree = codec::decode(&sent.content_type, &sent.bytes).map_err(|error| match error {
-        DecodeError::MediaType(got) => Status::unsupported_media_type(&got, codec::ACCEPTED),
+        DecodeError::MediaType(_) => Status::unsupported_media_type(codec::ACCEPTED),
         DecodeError::Malformed(text) => Status::bad_request(format!("error decoding {kind}: {text}")),
     })?;
     api::object::remove(&mut tree.value, "apiVersion");

@@ -8,6 +8,7 @@ use http::{Request, Response, StatusCode};
 use super::body;
 use crate::call::{Call, store_status};
 use crate::deletion::{self, DeleteOptions, Deleted};
+use crate::negotiation::negotiate;
 use crate::output;
 use crate::registry::selection::Selection;
 
@@ -42,6 +43,7 @@ pub(crate) async fn respond_collection(
     call: &Call,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
+    let accepted = call.pretty(negotiate(&call.kind, request.headers())?);
     let sent = body::other(call, request, body::DELETE_OPTIONS).await?;
     let options = DeleteOptions::of(call, sent.as_ref())?;
     let selection = Selection::of(call)?;
@@ -58,6 +60,5 @@ pub(crate) async fn respond_collection(
             Err(status) => return Err(status),
         }
     }
-    let head = super::list::head(call, page.revision, None);
-    Ok(super::list::stream(head, gone))
+    super::list::answer(call, accepted, page.revision, None, gone).await
 }

@@ -80,7 +80,7 @@ pub(crate) async fn respond(call: &Call) -> Result<Response<Body>, Status> {
                      "resourceVersion": call.server.store.revision().to_string()},
         "items": items,
     });
-    output::encode(call, StatusCode::OK, &body, false)
+    Ok(output::json_value(StatusCode::OK, &body))
 }
 
 /// When and by whom a version was made.
@@ -145,7 +145,7 @@ pub(crate) async fn removed(call: &Call, selection: &Selection) -> Result<Respon
     }
     let body =
         json!({"kind": "RemovedList", "apiVersion": "gantry.dev/v1", "metadata": metadata, "items": items});
-    output::encode(call, StatusCode::OK, &body, false)
+    Ok(output::json_value(StatusCode::OK, &body))
 }
 
 /// The object as it was before its deletion began, and the revision that began it.

@@ -3,34 +3,35 @@
 //! A page is pinned to the revision of the first one, so a chunked list is one consistent snapshot;
 //! after compaction the client is offered an inconsistent rest, as in Kubernetes.
 
+mod body;
+mod options;
+
 use std::sync::Arc;
 
-use api::{Cause, Reason, Status};
+use api::Status;
 use axum::body::Body;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::stream;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Response};
 use serde_json::{Value, json};
 
 use super::history;
 use crate::call::{Call, parse, store_status};
-use crate::output::{self, Form};
+use crate::negotiation::{Accepted, Form, Media, negotiate};
+use crate::output;
 use crate::registry::selection::Selection;
 use crate::storage::{Entry, Revision, StoreError};
 
-/// Bytes per frame of a streamed list: large enough to cost little, small enough not to hold much.
-const FRAME_BYTES: usize = 64 * 1024;
+pub(crate) use body::stream;
+pub(in crate::handlers) use options::refuse;
+use options::{Start, expired, start, token};
+pub(crate) use options::{check_not_in_future, revision};
+
 /// How many entries are read at once when a limit meets a selector.
 const SCAN_ENTRIES: usize = 512;
 
 /// Answers a list.
 pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let accepted = output::negotiate(headers)?;
-    if accepted.form == Form::Metadata {
-        return Err(output::not_acceptable_here());
-    }
+    let accepted = call.pretty(negotiate(&call.kind, headers)?);
     let selection = Selection::of(call)?;
     if call.options.removed {
         return history::removed(call, &selection).await;
@@ -44,44 +45,41 @@ pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response
         Err(Failed::Store(StoreError::Compacted { .. })) if !call.options.continue_token.is_empty() => {
             return Ok(expired(&start, &call.stored.prefix(call.info.namespace())));
         }
+        Err(Failed::Store(StoreError::Compacted { .. })) => {
+            return Err(Status::expired("The resourceVersion for the provided list is too old."));
+        }
         Err(Failed::Store(error)) => return Err(store_status(error)),
         Err(Failed::Conversion(status)) => return Err(status),
     };
-    let metadata = list_metadata(found.revision, found.rest.as_ref());
     let entries = found.entries.iter().map(|entry| call.visible(&entry.bytes));
     let bytes = entries.collect::<Result<Vec<_>, _>>()?;
-    match accepted.form {
-        Form::Object if !accepted.yaml && !call.options.pretty => {
-            Ok(stream(head(call, found.revision, found.rest.as_ref()), bytes))
-        }
-        form => {
-            let objects = bytes.iter().map(|b| parse(b)).collect::<Result<Vec<_>, _>>()?;
-            let value = render(call, form, metadata, objects)?;
-            output::encode(call, StatusCode::OK, &value, accepted.yaml)
-        }
+    answer(call, accepted, found.revision, found.rest.as_ref(), bytes).await
+}
+
+/// Objects as a list in the form the caller accepts.
+pub(crate) async fn answer(
+    call: &Call,
+    accepted: Accepted,
+    revision: Revision,
+    rest: Option<&Rest>,
+    bytes: Vec<Bytes>,
+) -> Result<Response<Body>, Status> {
+    if accepted.is_plain() {
+        return Ok(stream(head(call, revision, rest), bytes));
     }
-}
-
-fn render(call: &Call, form: Form, metadata: Value, objects: Vec<Value>) -> Result<Value, Status> {
-    Ok(match form {
-        Form::Table => output::table(call, metadata, &objects)?,
-        Form::MetadataList => {
-            let items: Vec<Value> = objects.iter().map(output::metadata_only).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                   "metadata": metadata, "items": items})
-        }
-        Form::Object | Form::Metadata => json!({
-            "kind": format!("{}List", call.kind.kind), "apiVersion": call.kind.api_version(),
-            "metadata": metadata, "items": objects,
-        }),
-    })
-}
-
-/// Where a page begins and which revision it shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Start {
-    at: Option<Revision>,
-    after: Option<String>,
+    let metadata = list_metadata(revision, rest);
+    if accepted.media == Media::Protobuf && accepted.form != Form::Metadata {
+        let (version, kind) = match accepted.form {
+            Form::MetadataList => {
+                (accepted.meta_version().to_owned(), "PartialObjectMetadataList".to_owned())
+            }
+            _ => (call.kind.api_version(), format!("{}List", call.kind.kind)),
+        };
+        let response = body::protobuf(&version, &kind, &metadata, bytes, accepted).await;
+        return response.ok_or_else(|| Status::internal("the list has no protobuf form"));
+    }
+    let objects = bytes.iter().map(|b| parse(b)).collect::<Result<Vec<_>, _>>()?;
+    output::list(call, accepted, metadata, objects)
 }
 
 /// What a page holds.
@@ -95,74 +93,6 @@ struct Found {
 pub(crate) struct Rest {
     token: String,
     remaining: Option<u64>,
-}
-
-/// Revision and position of this page, from the continue token or the resourceVersion options.
-fn start(call: &Call) -> Result<Start, Status> {
-    let options = &call.options;
-    let version = options.resource_version.as_str();
-    check_match(&options.resource_version_match, version, &options.continue_token)?;
-    if !options.continue_token.is_empty() {
-        if !version.is_empty() && version != "0" {
-            return Err(Status::bad_request(
-                "specifying resource version is not allowed when using continue",
-            ));
-        }
-        let prefix = call.stored.prefix(call.info.namespace());
-        return decode_token(&options.continue_token, &prefix);
-    }
-    check_not_in_future(call)?;
-    let revision = revision(version)?;
-    let exact = options.resource_version_match == "Exact"
-        || (options.resource_version_match.is_empty() && options.limit > 0 && revision > 0);
-    Ok(Start { at: exact.then_some(revision), after: None })
-}
-
-fn check_match(word: &str, version: &str, token: &str) -> Result<(), Status> {
-    let refuse = |cause| Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]));
-    let field = "resourceVersionMatch";
-    if word.is_empty() {
-        return Ok(());
-    }
-    if !token.is_empty() {
-        return refuse(Cause::forbidden(
-            field,
-            "resourceVersionMatch is forbidden when continue is provided",
-        ));
-    }
-    if version.is_empty() {
-        return refuse(Cause::forbidden(
-            field,
-            "resourceVersionMatch is forbidden unless resourceVersion is provided",
-        ));
-    }
-    match word {
-        "NotOlderThan" => Ok(()),
-        "Exact" if version == "0" => refuse(Cause::forbidden(
-            field,
-            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-        )),
-        "Exact" => Ok(()),
-        other => refuse(Cause::not_supported(field, &other.into(), &["Exact", "NotOlderThan", ""])),
-    }
-}
-
-/// A resourceVersion as a number, 0 for none.
-pub(crate) fn revision(version: &str) -> Result<Revision, Status> {
-    if version.is_empty() {
-        return Ok(0);
-    }
-    version.parse().map_err(|_| {
-        Status::bad_request(format!(
-            "Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
-        ))
-    })
-}
-
-/// 504 when a state is asked for that does not exist yet.
-pub(crate) fn check_not_in_future(call: &Call) -> Result<(), Status> {
-    let (asked, current) = (revision(&call.options.resource_version)?, call.server.store.revision());
-    if asked > current { Err(store_status(StoreError::Future { asked, current })) } else { Ok(()) }
 }
 
 /// Why nothing could be collected.
@@ -239,52 +169,6 @@ async fn scan(call: &Call, selection: &Selection, start: &Start, prefix: &str) -
     }
 }
 
-/// Upstream's token: where the next page starts (relative to the prefix) and the snapshot it is part of.
-fn token(revision: Revision, key: &str, prefix: &str) -> String {
-    encode_token(&revision.to_string(), key.strip_prefix(prefix).unwrap_or(key))
-}
-
-fn encode_token(revision: &str, relative: &str) -> String {
-    let number: Value = revision.parse::<i64>().map_or(Value::Null, Value::from);
-    // The NUL makes the start exclusive: it is the smallest key after `relative`.
-    let token = json!({"v": "meta.k8s.io/v1", "rv": number, "start": format!("{relative}\u{0}")});
-    URL_SAFE_NO_PAD.encode(token.to_string())
-}
-
-fn decode_token(text: &str, prefix: &str) -> Result<Start, Status> {
-    let invalid = |detail: &str| Status::bad_request(format!("continue key is not valid: {detail}"));
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid("not base64"))?;
-    let token: Value = serde_json::from_slice(&bytes).map_err(|_| invalid("not a token"))?;
-    if token["v"] != "meta.k8s.io/v1" {
-        return Err(invalid("server does not recognize this encoded version"));
-    }
-    let (revision, start) = (token["rv"].as_i64(), token["start"].as_str().unwrap_or_default());
-    let relative = start.trim_end_matches('\u{0}');
-    if relative.is_empty() || relative.split('/').any(|part| part == ".." || part.is_empty()) {
-        return Err(invalid("encoded start key empty or outside the collection"));
-    }
-    let at = match revision {
-        // -1 means: go on with the present state (the snapshot was compacted away).
-        Some(-1) => None,
-        Some(revision) => {
-            Some(u64::try_from(revision).map_err(|_| invalid("incorrect encoded start resourceVersion"))?)
-        }
-        None => return Err(invalid("incorrect encoded start resourceVersion")),
-    };
-    Ok(Start { at, after: Some(format!("{prefix}{relative}")) })
-}
-
-/// 410 with a token for an inconsistent rest.
-fn expired(start: &Start, prefix: &str) -> Response<Body> {
-    const TEXT: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
-    let mut body = Status::new(Reason::Expired, TEXT).to_json();
-    if let Some(after) = &start.after {
-        let relative = after.strip_prefix(prefix).unwrap_or(after);
-        body["metadata"] = json!({"continue": encode_token("-1", relative)});
-    }
-    output::json_value(StatusCode::GONE, &body)
-}
-
 /// `metadata` of a list.
 fn list_metadata(revision: Revision, rest: Option<&Rest>) -> Value {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
@@ -303,57 +187,6 @@ pub(crate) fn head(call: &Call, revision: Revision, rest: Option<&Rest>) -> Byte
     let version = Value::from(call.kind.api_version());
     let metadata = list_metadata(revision, rest);
     Bytes::from(format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":["))
-}
-
-/// A list body: one buffer when small, else frames made as the client reads them.
-pub(crate) fn stream(head: Bytes, items: Vec<Bytes>) -> Response<Body> {
-    let total: usize = head.len() + 2 + items.iter().map(|item| item.len() + 1).sum::<usize>();
-    let mut state = Frames { head: Some(head), items, next: 0, ended: false };
-    let body = if total <= FRAME_BYTES {
-        Body::from(state.frame(total).unwrap_or_default())
-    } else {
-        Body::from_stream(stream::unfold(state, |mut state| async move {
-            let frame = state.frame(FRAME_BYTES)?;
-            Some((Ok::<_, std::convert::Infallible>(frame), state))
-        }))
-    };
-    let mut response = Response::new(body);
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
-    response
-}
-
-struct Frames {
-    head: Option<Bytes>,
-    items: Vec<Bytes>,
-    next: usize,
-    ended: bool,
-}
-
-impl Frames {
-    /// At least `size` bytes unless the list ends before.
-    fn frame(&mut self, size: usize) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
-        let mut frame = BytesMut::with_capacity(size.min(FRAME_BYTES) + 4096);
-        if let Some(head) = self.head.take() {
-            frame.put(head);
-        }
-        while let Some(item) = self.items.get_mut(self.next) {
-            if self.next > 0 {
-                frame.put_u8(b',');
-            }
-            frame.put(std::mem::take(item));
-            self.next += 1;
-            if frame.len() >= size && self.next < self.items.len() {
-                return Some(frame.freeze());
-            }
-        }
-        frame.put_slice(b"]}\n");
-        self.ended = true;
-        Some(frame.freeze())
-    }
 }
 
 #[cfg(test)]

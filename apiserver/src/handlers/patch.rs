@@ -50,8 +50,8 @@ impl Patch {
                     "server-side apply (application/apply-patch+yaml) is not supported yet; use client-side apply",
                 ));
             }
-            other => {
-                return Err(Status::unsupported_media_type(other, &[JSON, MERGE, STRATEGIC].join(", ")));
+            _ => {
+                return Err(Status::unsupported_media_type(&[JSON, MERGE, STRATEGIC].join(", ")));
             }
         };
         let tree = codec::json::decode(&sent.bytes)
@@ -66,7 +66,7 @@ impl Patch {
     pub(crate) fn fits(&self, kind: &api::Kind) -> Result<(), Status> {
         match self.algorithm {
             Algorithm::Strategic if kind.is_custom() => {
-                Err(Status::unsupported_media_type(STRATEGIC, &[JSON, MERGE, APPLY].join(", ")))
+                Err(Status::unsupported_media_type(&[JSON, MERGE, APPLY].join(", ")))
             }
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! WATCH: one JSON line per event, from a revision on.
+//! WATCH: one JSON line or protobuf frame per event, from a revision on.
 //!
 //! The feed is pulled by the connection: nothing is read from the store that the client does not take.
 //! A client that stops reading falls behind in the store's bounded queue and gets 410 when it returns;
@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::call::{Call, store_status};
-use crate::output::{self, Accepted, Form};
+use crate::negotiation::{Accepted, Media, negotiate_stream};
 use crate::registry::selection::Selection;
 use crate::storage::{Entry, Event, EventStream, Revision, StoreError};
 use frames::Encoder;
@@ -32,10 +32,7 @@ const EXTRA_SECONDS: u64 = 1800;
 
 /// Starts a watch.
 pub(crate) async fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let accepted = output::negotiate(headers)?;
-    if accepted.form == Form::MetadataList || accepted.yaml {
-        return Err(output::not_acceptable_here());
-    }
+    let accepted = negotiate_stream(&call.kind, headers)?;
     check_options(call)?;
     let selection = Selection::of(call)?;
     let (first, events) = start(call, &selection).await?;
@@ -45,29 +42,38 @@ pub(crate) async fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Res
         Some((Ok::<_, std::convert::Infallible>(frame), feed))
     }));
     let mut response = Response::new(body);
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    let content_type = match accepted.media {
+        Media::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Media::Json | Media::Yaml => Media::Json.name(),
+    };
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     Ok(response)
 }
 
+/// Upstream's `validateWatchOptions`.
 fn check_options(call: &Call) -> Result<(), Status> {
+    const FIELD: &str = "resourceVersionMatch";
     let options = &call.options;
-    let refuse = |cause| Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]));
-    match options.send_initial_events {
-        Some(_) if options.resource_version_match != "NotOlderThan" => refuse(Cause::forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        )),
-        Some(true) if !options.allow_watch_bookmarks => refuse(Cause::forbidden(
-            "sendInitialEvents",
-            "sendInitialEvents is forbidden for watch unless allowWatchBookmarks is set",
-        )),
-        None if !options.resource_version_match.is_empty() => refuse(Cause::forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        )),
-        _ => Ok(()),
+    let word = options.resource_version_match.as_str();
+    let mut causes = Vec::new();
+    if options.send_initial_events.is_some() && word != "NotOlderThan" {
+        let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        causes.push(Cause::forbidden(FIELD, detail));
     }
+    if !word.is_empty() {
+        if options.send_initial_events.is_none() {
+            let detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            causes.push(Cause::forbidden(FIELD, detail));
+        }
+        if word != "NotOlderThan" {
+            causes.push(Cause::not_supported(FIELD, &word.into(), &["NotOlderThan"]));
+        }
+        if !options.continue_token.is_empty() {
+            let detail = "resourceVersionMatch is forbidden when continue is provided";
+            causes.push(Cause::forbidden(FIELD, detail));
+        }
+    }
+    super::list::refuse(causes)
 }
 
 /// What a watch begins with.
@@ -85,6 +91,7 @@ async fn start(call: &Call, selection: &Selection) -> Result<(First, Option<Even
     let options = &call.options;
     let after = super::list::revision(&options.resource_version)?;
     super::list::check_not_in_future(call)?;
+    // Upstream's `SetListOptionsDefaults`: a watch from nowhere is one with initial events.
     let initial = options.send_initial_events.unwrap_or(after == 0);
     if !initial && after > 0 {
         return match store.watch(&prefix, after).await {
@@ -103,7 +110,7 @@ async fn start(call: &Call, selection: &Selection) -> Result<(First, Option<Even
     let events = store.watch(&prefix, page.revision).await.map_err(store_status)?;
     let entries = call.adopt_all(page.entries).await?;
     let entries = entries.into_iter().filter(|entry| selection.matches(entry)).collect();
-    let end_mark = (options.send_initial_events == Some(true)).then_some(page.revision);
+    let end_mark = options.allow_watch_bookmarks.then_some(page.revision);
     Ok((First { entries, end_mark, failure: None }, Some(events)))
 }
 
@@ -139,7 +146,7 @@ impl Feed {
         // Zero means "the server's choice", as in Kubernetes.
         let asked = call.options.timeout_seconds.filter(|seconds| *seconds > 0);
         let seconds = asked.unwrap_or_else(|| MIN_SECONDS + server.rng.below(EXTRA_SECONDS));
-        let encoder = Encoder::new(Arc::clone(call), accepted.form);
+        let encoder = Encoder::new(Arc::clone(call), accepted);
         let pending = first.failure.iter().map(|status| encoder.error(status)).collect();
         Self {
             selection,

@@ -23,7 +23,7 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     let written = match call.info.verb {
         "get" => {
             let entry = call.entry(&call.info.name).await?;
-            return answer(call, &parse(&entry.bytes)?);
+            return answer(&parse(&entry.bytes)?);
         }
         "update" => {
             let sent = body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Scale"))?;
@@ -39,11 +39,11 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         }
         _ => return Err(method_not_allowed()),
     };
-    answer(call, &parse(&written.bytes)?)
+    answer(&parse(&written.bytes)?)
 }
 
-fn answer(call: &Call, object: &Value) -> Result<Response<Body>, Status> {
-    output::encode(call, StatusCode::OK, &scale_of(object)?, false)
+fn answer(object: &Value) -> Result<Response<Body>, Status> {
+    Ok(output::json_value(StatusCode::OK, &scale_of(object)?))
 }
 
 fn scale_of(object: &Value) -> Result<Value, Status> {

@@ -1,7 +1,11 @@
 //! Continue tokens survive the round trip and never lead outside their collection.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 
+use super::body::{FRAME_BYTES, Frames};
+use super::options::decode_token;
 use super::*;
 
 const PREFIX: &str = "/registry/core/pods/";

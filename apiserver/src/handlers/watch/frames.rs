@@ -1,14 +1,16 @@
-//! Lines of a watch, in the form the client accepts.
+//! Events of a watch, in the form the client accepts: JSON lines or framed protobuf.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::Status;
+use api::codec::protobuf;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use crate::call::{Call, parse};
-use crate::output::{self, Form};
+use crate::negotiation::{Accepted, Form, Media};
+use crate::output;
 use crate::storage::Revision;
 
 /// Marks the end of the initial events (KEP-3157).
@@ -17,72 +19,79 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// Makes lines for one watch.
 pub(super) struct Encoder {
     call: Arc<Call>,
-    form: Form,
+    accepted: Accepted,
     /// Table columns go only with the first event.
     columns_sent: AtomicBool,
 }
 
 impl Encoder {
-    pub(super) fn new(call: Arc<Call>, form: Form) -> Self {
-        Self { call, form, columns_sent: AtomicBool::new(false) }
+    pub(super) fn new(call: Arc<Call>, accepted: Accepted) -> Self {
+        Self { call, accepted, columns_sent: AtomicBool::new(false) }
     }
 
-    /// A line for an object as stored.
+    /// An event about an object as stored.
     pub(super) fn event(&self, kind: &str, stored: &Bytes) -> Bytes {
         match self.object(stored) {
-            Ok(object) => line(kind, &object),
+            Ok(object) => self.frame(kind, &object),
             Err(status) => self.error(&status),
         }
     }
 
     fn object(&self, stored: &Bytes) -> Result<Bytes, Status> {
         let bytes = self.call.visible(stored)?;
-        if self.form == Form::Object {
+        // Upstream sends whole objects to a watch that asks for lists of metadata.
+        let whole = matches!(self.accepted.form, Form::Object | Form::MetadataList);
+        if whole && self.accepted.media == Media::Json {
             return Ok(bytes);
         }
         let object = parse(&bytes)?;
-        let value = match self.form {
-            Form::Table => {
-                let metadata = json!({"resourceVersion": api::object::resource_version(&object)});
-                let first = !self.columns_sent.swap(true, Ordering::Relaxed);
-                let mut table = output::table(&self.call, metadata, &[object])?;
-                if !first {
-                    api::table::without_headers(&mut table);
-                }
-                table
-            }
-            Form::Metadata | Form::MetadataList | Form::Object => output::metadata_only(&object),
+        let value = match self.accepted.form {
+            Form::Table => self.table(object)?,
+            Form::Metadata => output::metadata_only(self.accepted, &object),
+            Form::MetadataList | Form::Object => object,
         };
-        Ok(Bytes::from(value.to_string()))
+        Ok(output::embedded(&value, self.accepted))
     }
 
-    /// A line that only says how far the watch has come.
+    fn table(&self, object: Value) -> Result<Value, Status> {
+        let metadata = json!({"resourceVersion": api::object::resource_version(&object)});
+        let first = !self.columns_sent.swap(true, Ordering::Relaxed);
+        let mut table = output::table(&self.call, self.accepted, metadata, &[object])?;
+        if !first {
+            api::table::without_headers(&mut table);
+        }
+        Ok(table)
+    }
+
+    /// An event that only says how far the watch has come.
     pub(super) fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial_end {
             metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
         }
-        let object = match self.form {
-            Form::Table => {
-                json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-                       "columnDefinitions": [], "rows": []})
-            }
-            Form::Metadata | Form::MetadataList => {
-                metadata["creationTimestamp"] = Value::Null;
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
-            }
-            Form::Object => {
-                metadata["creationTimestamp"] = Value::Null;
-                json!({"kind": self.call.kind.kind, "apiVersion": self.call.kind.api_version(),
-                       "metadata": metadata})
-            }
+        let object = json!({"kind": self.call.kind.kind, "apiVersion": self.call.kind.api_version(),
+                            "metadata": metadata});
+        let value = match self.accepted.form {
+            Form::Table => match self.table(object) {
+                Ok(table) => table,
+                Err(status) => return self.error(&status),
+            },
+            Form::Metadata => output::metadata_only(self.accepted, &object),
+            Form::MetadataList | Form::Object => object,
         };
-        line("BOOKMARK", object.to_string().as_bytes())
+        self.frame("BOOKMARK", &output::embedded(&value, self.accepted))
     }
 
-    /// A line that ends the watch.
+    /// An event that ends the watch.
     pub(super) fn error(&self, status: &Status) -> Bytes {
-        line("ERROR", status.to_json().to_string().as_bytes())
+        self.frame("ERROR", &output::embedded(&status.to_json(), self.accepted))
+    }
+
+    fn frame(&self, kind: &str, object: &[u8]) -> Bytes {
+        match self.accepted.media {
+            Media::Protobuf => protobuf::watch_frame(kind, object).into(),
+            Media::Json | Media::Yaml => line(kind, object),
+        }
     }
 }
 

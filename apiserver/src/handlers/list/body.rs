@@ -1,0 +1,144 @@
+//! The bytes of a list: stored JSON concatenated, or protobuf made of it item by item. Long bodies are
+//! made as the client reads them.
+
+use api::codec::protobuf;
+use axum::body::Body;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::stream;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use serde_json::Value;
+
+use crate::compression;
+use crate::negotiation::{Accepted, Form, Media};
+use crate::output;
+
+/// Bytes per frame of a streamed list: large enough to cost little, small enough not to hold much.
+pub(super) const FRAME_BYTES: usize = 64 * 1024;
+/// What a protobuf list may hold encoded; the rest is encoded twice, to be measured and to be sent.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Items encoded before other requests get a turn.
+const ITEMS_PER_TURN: usize = 128;
+
+/// A list body of JSON: one buffer when small, else frames.
+pub(crate) fn stream(head: Bytes, items: Vec<Bytes>) -> Response<Body> {
+    let total: usize = head.len() + 3 + items.iter().map(|item| item.len() + 1).sum::<usize>();
+    let mut frames = Frames { head: Some(head), items, next: 0, ended: false };
+    let body = if total <= FRAME_BYTES {
+        Body::from(frames.frame(total).unwrap_or_default())
+    } else {
+        Body::from_stream(stream::unfold(frames, |mut frames| async move {
+            let frame = frames.frame(FRAME_BYTES)?;
+            Some((Ok::<_, std::convert::Infallible>(frame), frames))
+        }))
+    };
+    respond(body, Media::Json, total)
+}
+
+fn respond(body: Body, media: Media, total: usize) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media.name()));
+    compression::mark(&mut response, total);
+    response
+}
+
+pub(super) struct Frames {
+    pub(super) head: Option<Bytes>,
+    pub(super) items: Vec<Bytes>,
+    pub(super) next: usize,
+    pub(super) ended: bool,
+}
+
+impl Frames {
+    /// At least `size` bytes unless the list ends before.
+    pub(super) fn frame(&mut self, size: usize) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let mut frame = BytesMut::with_capacity(size.min(FRAME_BYTES) + 4096);
+        if let Some(head) = self.head.take() {
+            frame.put(head);
+        }
+        while let Some(item) = self.items.get_mut(self.next) {
+            if self.next > 0 {
+                frame.put_u8(b',');
+            }
+            frame.put(std::mem::take(item));
+            self.next += 1;
+            if frame.len() >= size && self.next < self.items.len() {
+                return Some(frame.freeze());
+            }
+        }
+        frame.put_slice(b"]}\n");
+        self.ended = true;
+        Some(frame.freeze())
+    }
+}
+
+/// A list body of protobuf; `items` are JSON. `None` when the list kind has no protobuf form.
+pub(super) async fn protobuf(
+    api_version: &str,
+    kind: &str,
+    metadata: &Value,
+    items: Vec<Bytes>,
+    accepted: Accepted,
+) -> Option<Response<Body>> {
+    let mut source = Source { list: protobuf::List::new(api_version, kind)?, accepted };
+    let (mut total, mut slots) = (0, Vec::with_capacity(items.len()));
+    for (at, json) in items.into_iter().enumerate() {
+        if at % ITEMS_PER_TURN == ITEMS_PER_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+        let encoded = source.item(&json);
+        total += encoded.len();
+        let slot = if total <= KEPT_BYTES {
+            Slot::Encoded(Bytes::copy_from_slice(encoded))
+        } else {
+            Slot::Json(json)
+        };
+        slots.push(slot);
+    }
+    let head = source.list.head(metadata, total);
+    let length = head.len() + total;
+    let state = (Some(head), slots.into_iter(), source, false);
+    let body = Body::from_stream(stream::unfold(state, |(head, mut slots, mut source, ended)| async move {
+        if ended {
+            return None;
+        }
+        let mut frame = head.unwrap_or_default();
+        for slot in slots.by_ref() {
+            match slot {
+                Slot::Encoded(bytes) => frame.extend_from_slice(&bytes),
+                Slot::Json(json) => frame.extend_from_slice(source.item(&json)),
+            }
+            if frame.len() >= FRAME_BYTES {
+                return Some((Ok::<_, std::convert::Infallible>(frame), (None, slots, source, false)));
+            }
+        }
+        frame.extend_from_slice(&protobuf::List::tail());
+        Some((Ok(frame), (None, slots, source, true)))
+    }));
+    Some(respond(body, Media::Protobuf, length))
+}
+
+enum Slot {
+    Encoded(Bytes),
+    Json(Bytes),
+}
+
+/// Makes items of stored objects.
+struct Source {
+    list: protobuf::List,
+    accepted: Accepted,
+}
+
+impl Source {
+    /// Our own bytes are JSON; if they were not, the item would be empty, the same at both passes.
+    fn item(&mut self, json: &[u8]) -> &[u8] {
+        let object: Value = serde_json::from_slice(json).unwrap_or_default();
+        match self.accepted.form {
+            Form::MetadataList => self.list.item(&output::metadata_only(self.accepted, &object)),
+            _ => self.list.item(&object),
+        }
+    }
+}
