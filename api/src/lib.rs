@@ -3,6 +3,7 @@
 //! Reading order: `status` (the one error), `names`, `object`, `kinds` (THE table), `schema` and its
 //! walks, `strategy` (rules a kind adds), the small value languages, patches, codecs.
 
+pub mod cel;
 pub mod changes;
 pub mod codec;
 pub mod cron;

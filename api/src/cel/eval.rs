@@ -1,0 +1,400 @@
+//! Evaluation of a checked tree, counting what it costs.
+//!
+//! Entry point: [`evaluate`]. Costs are those of `cel-go/interpreter/runtimecost.go` with Kubernetes'
+//! options: a variable, a field and an index cost 1, a presence test nothing, constants nothing, literals
+//! and functions what [`super::cost::call`] says. Evaluation ends with an error when the budget is passed.
+
+use std::sync::Arc;
+
+use super::ast::{ACCUMULATOR, Call, Comprehension, Entry, Expr, Kind, Literal, operators};
+use super::cost::{self, LIST_COST, MAP_COST, MESSAGE_COST};
+use super::error::EvalError;
+use super::functions::Form;
+use super::library::Args;
+use super::program::{Bindings, Program};
+use super::value::{Entries, Eval, Key, List, Map, Text, Value};
+
+/// The value, and what it cost.
+pub(crate) fn evaluate<'a>(
+    program: &'a Program,
+    bindings: &Bindings<'a>,
+    budget: u64,
+) -> (Eval<Value<'a>>, u64) {
+    let mut evaluator = Evaluator { program, bindings, scopes: Vec::new(), cost: 0, budget };
+    let value = evaluator.eval(&program.root);
+    (value, evaluator.cost)
+}
+
+struct Evaluator<'a, 'b> {
+    program: &'a Program,
+    bindings: &'b Bindings<'a>,
+    /// Loop variables and accumulators, innermost last. An accumulator may be an error that is absorbed.
+    scopes: Vec<(&'a str, Eval<Value<'a>>)>,
+    cost: u64,
+    budget: u64,
+}
+
+impl<'a> Evaluator<'a, '_> {
+    fn charge(&mut self, cost: u64) -> Eval<()> {
+        self.cost = self.cost.saturating_add(cost);
+        if self.cost > self.budget { Err(EvalError::over_budget()) } else { Ok(()) }
+    }
+
+    fn eval(&mut self, expr: &'a Expr) -> Eval<Value<'a>> {
+        match &expr.kind {
+            Kind::Literal(literal) => Ok(constant(literal)),
+            Kind::Ident(name) => self.ident(expr, name),
+            Kind::Select { operand, field, test } => self.select(operand, field, *test),
+            Kind::Call(call) => self.call(expr, call),
+            Kind::List(elements, optionals) => self.list(elements, optionals),
+            Kind::Map(entries) => self.map(entries),
+            Kind::Struct(_, fields) => {
+                let mut out = Entries::default();
+                for field in fields {
+                    let value = self.eval(&field.value)?;
+                    if let Some(value) = present(value, field.optional)? {
+                        out.insert(Key::String(Text::Borrowed(&field.name)), value);
+                    }
+                }
+                self.charge(MESSAGE_COST)?;
+                Ok(Value::Map(Map::Values(Arc::new(out))))
+            }
+            Kind::Comprehension(fold) => self.comprehension(fold),
+            Kind::Error => Err(EvalError::new("invalid expression")),
+        }
+    }
+
+    fn ident(&mut self, expr: &'a Expr, name: &'a str) -> Eval<Value<'a>> {
+        self.charge(1)?;
+        if let Some((_, value)) = self.scopes.iter().rev().find(|(local, _)| *local == name) {
+            return value.clone();
+        }
+        if let Some(Some(ty)) = self.program.checked.type_names.get(expr.id) {
+            return Ok(Value::Type(ty.clone()));
+        }
+        let name = name.strip_prefix('.').unwrap_or(name);
+        self.bindings.value(name, self.program)
+    }
+
+    fn select(&mut self, operand: &'a Expr, field: &'a str, test: bool) -> Eval<Value<'a>> {
+        let operand = self.eval(operand)?;
+        let key = Key::String(Text::Borrowed(field));
+        if test {
+            return Ok(Value::Bool(lookup_if_present(&operand, &key, false)?.is_some()));
+        }
+        self.charge(1)?;
+        select(&operand, &key, false)
+    }
+
+    fn list(&mut self, elements: &'a [Expr], optionals: &[usize]) -> Eval<Value<'a>> {
+        let mut values = Vec::with_capacity(elements.len());
+        for (at, element) in elements.iter().enumerate() {
+            let value = self.eval(element)?;
+            values.extend(present(value, optionals.contains(&at))?);
+        }
+        // A list of constants is one itself.
+        if elements.is_empty() || !elements.iter().all(|element| matches!(element.kind, Kind::Literal(_))) {
+            self.charge(LIST_COST)?;
+        }
+        Ok(Value::list(values))
+    }
+
+    fn map(&mut self, entries: &'a [Entry]) -> Eval<Value<'a>> {
+        let mut out = Entries::default();
+        for entry in entries {
+            let key = self.eval(&entry.key)?;
+            let value = self.eval(&entry.value)?;
+            let Some(key) = key.as_key() else {
+                return Err(EvalError::new(format!("unsupported key type: {}", key.type_name())));
+            };
+            if let Some(value) = present(value, entry.optional)? {
+                out.insert(key, value);
+            }
+        }
+        self.charge(MAP_COST)?;
+        Ok(Value::Map(Map::Values(Arc::new(out))))
+    }
+
+    fn call(&mut self, expr: &'a Expr, call: &'a Call) -> Eval<Value<'a>> {
+        let Some(Some(resolved)) = self.program.checked.calls.get(expr.id) else {
+            return Err(EvalError::no_overload());
+        };
+        let operands = || call.target.as_deref().into_iter().chain(&call.args);
+        match (resolved.function.form, &call.args[..]) {
+            (Form::And, [left, right]) => self.logical(left, right, false),
+            (Form::Or, [left, right]) => self.logical(left, right, true),
+            (Form::Conditional, [condition, yes, no]) => match self.eval(condition)? {
+                Value::Bool(true) => self.eval(yes),
+                Value::Bool(false) => self.eval(no),
+                _ => Err(EvalError::no_overload()),
+            },
+            (Form::NotStrictlyFalse, [operand]) => {
+                let value = self.absorbable(operand)?;
+                self.charge(1)?;
+                Ok(Value::Bool(!matches!(value, Ok(Value::Bool(false)))))
+            }
+            (Form::OptionalOr, [other]) => self.optional_or(call, other),
+            (Form::Index { optional }, [operand, index]) => self.index(operand, index, optional),
+            (Form::OptionalSelect, [operand, field]) => {
+                let operand = self.eval(operand)?;
+                let Some(key) = self.eval(field)?.as_key() else { return Err(EvalError::no_overload()) };
+                self.charge(1)?;
+                select(&operand, &key, true)
+            }
+            (Form::Strict(run), _) => {
+                let mut values = Vec::with_capacity(call.args.len() + 1);
+                // Taken, not copied: what a macro builds must not be copied for each element.
+                let builds = matches!(resolved.function.name, operators::ADD | operators::MAP_INSERT);
+                for (at, operand) in operands().enumerate() {
+                    values.push(match &operand.kind {
+                        Kind::Ident(name) if builds && at == 0 && name == ACCUMULATOR => {
+                            self.take_accumulator(name)?
+                        }
+                        _ => self.eval(operand)?,
+                    });
+                }
+                let overload = match &resolved.overloads[..] {
+                    [only] => only.id,
+                    _ => "",
+                };
+                let regex = self.program.regexes.get(&expr.id);
+                let sizes = cost::ArgSizes::of(resolved.function.name, overload, &values);
+                let args = Args { name: resolved.function.name, overload, values, regex };
+                let value = run(args)?;
+                self.charge(sizes.call(&value))?;
+                Ok(value)
+            }
+            _ => Err(EvalError::no_overload()),
+        }
+    }
+
+    /// Evaluates something whose failure may be absorbed; running out of budget never is.
+    fn absorbable(&mut self, expr: &'a Expr) -> Eval<Eval<Value<'a>>> {
+        match self.eval(expr) {
+            Err(error) if error.is_over_budget() => Err(error),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// `&&` and `||`: the side that decides wins over an error on the other.
+    fn logical(&mut self, left: &'a Expr, right: &'a Expr, decides: bool) -> Eval<Value<'a>> {
+        let mut failure = None;
+        for side in [left, right] {
+            match self.absorbable(side)? {
+                Ok(Value::Bool(value)) if value == decides => return Ok(Value::Bool(decides)),
+                Ok(Value::Bool(_)) => {}
+                Ok(_) => failure = failure.or(Some(EvalError::no_overload())),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(Value::Bool(!decides)), Err)
+    }
+
+    fn optional_or(&mut self, call: &'a Call, other: &'a Expr) -> Eval<Value<'a>> {
+        let Some(target) = &call.target else { return Err(EvalError::no_overload()) };
+        match self.eval(target)? {
+            Value::Optional(Some(inner)) if call.function == "orValue" => Ok((*inner).clone()),
+            Value::Optional(Some(inner)) => Ok(Value::Optional(Some(inner))),
+            Value::Optional(None) => self.eval(other),
+            _ => Err(EvalError::no_overload()),
+        }
+    }
+
+    fn index(&mut self, operand: &'a Expr, index: &'a Expr, optional: bool) -> Eval<Value<'a>> {
+        let operand = self.eval(operand)?;
+        let index = self.eval(index)?;
+        self.charge(1)?;
+        let (target, was_optional) = match &operand {
+            Value::Optional(Some(inner)) => (&**inner, true),
+            Value::Optional(None) => return Ok(Value::Optional(None)),
+            other => (other, false),
+        };
+        let found = element(target, &index)?;
+        if optional || was_optional {
+            return Ok(Value::Optional(found.map(Arc::new)));
+        }
+        found.ok_or_else(|| missing(target, &index))
+    }
+
+    fn take_accumulator(&mut self, name: &str) -> Eval<Value<'a>> {
+        self.charge(1)?;
+        match self.scopes.iter_mut().rev().find(|(local, _)| *local == name) {
+            Some((_, value)) => std::mem::replace(value, Ok(Value::Null)),
+            None => Err(EvalError::new(format!("no such attribute(s): {name}"))),
+        }
+    }
+
+    fn comprehension(&mut self, fold: &'a Comprehension) -> Eval<Value<'a>> {
+        let range = self.eval(&fold.range)?;
+        let outer = self.scopes.len();
+        let init = self.absorbable(&fold.init)?;
+        self.scopes.push((&fold.accumulator, init));
+        let outcome = self.fold(fold, &range).and_then(|()| self.eval(&fold.result));
+        self.scopes.truncate(outer);
+        outcome
+    }
+
+    fn fold(&mut self, fold: &'a Comprehension, range: &Value<'a>) -> Eval<()> {
+        match range {
+            Value::List(list) => {
+                for at in 0..list.len() {
+                    let item = list.get(at).unwrap_or_else(|| Err(EvalError::no_overload()));
+                    let (first, second) = match fold.variable2 {
+                        Some(_) => (Ok(Value::Int(at as i64)), Some(item)),
+                        None => (item, None),
+                    };
+                    if !self.turn(fold, first, second)? {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Value::Map(map) => {
+                for key in map.keys() {
+                    let value = match (&fold.variable2, key.as_key()) {
+                        (Some(_), Some(key)) => map.get(&key),
+                        _ => None,
+                    };
+                    if !self.turn(fold, Ok(key), value)? {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            other => Err(EvalError::new(format!("got '{}', expected iterable type", other.type_name()))),
+        }
+    }
+
+    /// One turn of the loop; false if the condition ends it before.
+    fn turn(
+        &mut self,
+        fold: &'a Comprehension,
+        first: Eval<Value<'a>>,
+        second: Option<Eval<Value<'a>>>,
+    ) -> Eval<bool> {
+        let accumulator = self.scopes.len().saturating_sub(1);
+        self.scopes.push((&fold.variable, first));
+        if let (Some(name), Some(value)) = (&fold.variable2, second) {
+            self.scopes.push((name, value));
+        }
+        let outcome = self.absorbable(&fold.condition).and_then(|condition| {
+            if matches!(condition, Ok(Value::Bool(false))) {
+                return Ok(None);
+            }
+            self.absorbable(&fold.step).map(Some)
+        });
+        self.scopes.truncate(accumulator + 1);
+        let Some(value) = outcome? else { return Ok(false) };
+        if let Some((_, slot)) = self.scopes.last_mut() {
+            *slot = value;
+        }
+        Ok(true)
+    }
+}
+
+fn constant(literal: &Literal) -> Value<'_> {
+    match literal {
+        Literal::Null => Value::Null,
+        Literal::Bool(value) => Value::Bool(*value),
+        Literal::Int(value) => Value::Int(*value),
+        Literal::Uint(value) => Value::Uint(*value),
+        Literal::Double(value) => Value::Double(*value),
+        Literal::String(text) => Value::String(Text::Borrowed(text)),
+        Literal::Bytes(bytes) => Value::Bytes(bytes.clone()),
+    }
+}
+
+/// What an element written `?x` adds: what the optional holds.
+fn present<'a>(value: Value<'a>, optional: bool) -> Eval<Option<Value<'a>>> {
+    match value {
+        value if !optional => Ok(Some(value)),
+        Value::Optional(inner) => Ok(inner.map(|inner| (*inner).clone())),
+        other => {
+            let name = other.type_name();
+            Err(EvalError::new(format!("cannot initialize optional entry from non-optional value {name}")))
+        }
+    }
+}
+
+/// `operand.field`; through optionals, an optional.
+fn select<'a>(operand: &Value<'a>, key: &Key<'a>, optional: bool) -> Eval<Value<'a>> {
+    if optional || matches!(operand, Value::Optional(_)) {
+        return Ok(Value::Optional(lookup_if_present(operand, key, true)?.map(Arc::new)));
+    }
+    match operand {
+        Value::Map(map) => map.get(key).unwrap_or_else(|| Err(no_such_key(&key.to_value()))),
+        _ => Err(no_such_key(&key.to_value())),
+    }
+}
+
+/// The value of a field, if there is one. Of something without fields, nothing if that is `lenient`.
+fn lookup_if_present<'a>(operand: &Value<'a>, key: &Key<'a>, lenient: bool) -> Eval<Option<Value<'a>>> {
+    match operand {
+        Value::Optional(None) => Ok(None),
+        Value::Optional(Some(inner)) => lookup_if_present(inner, key, lenient),
+        Value::Map(map) => map.get(key).transpose(),
+        _ if lenient => Ok(None),
+        _ => Err(no_such_key(&key.to_value())),
+    }
+}
+
+/// The element of a list or the value of a map.
+fn element<'a>(target: &Value<'a>, index: &Value<'a>) -> Eval<Option<Value<'a>>> {
+    match target {
+        Value::List(list) => {
+            let at = list_index(index)?;
+            usize::try_from(at).ok().and_then(|at| list.get(at)).transpose()
+        }
+        Value::Map(map) => match key_of(index) {
+            Some(key) => map.get(&key).transpose(),
+            None if matches!(map, Map::Values(_)) => Ok(None),
+            None => Err(EvalError::no_overload()),
+        },
+        _ => Err(EvalError::no_overload()),
+    }
+}
+
+/// A key to look up: a whole double finds an integer.
+pub(crate) fn key_of<'a>(value: &Value<'a>) -> Option<Key<'a>> {
+    match value {
+        Value::Double(double) if double.fract() == 0.0 && double.abs() < 9.2e18 => {
+            Some(Key::Int(*double as i64))
+        }
+        other => other.as_key(),
+    }
+}
+
+pub(crate) fn list_index(index: &Value<'_>) -> Eval<i64> {
+    let unsupported = || EvalError::new(format!("unsupported index value {} in list", display(index)));
+    match index {
+        Value::Int(at) => Ok(*at),
+        Value::Uint(at) => i64::try_from(*at).map_err(|_| unsupported()),
+        Value::Double(at) if at.fract() == 0.0 && at.abs() < 9.2e18 => Ok(*at as i64),
+        Value::Double(_) => Err(unsupported()),
+        other => Err(EvalError::new(format!("unsupported index type '{}' in list", other.type_name()))),
+    }
+}
+
+fn missing(target: &Value<'_>, index: &Value<'_>) -> EvalError {
+    match target {
+        Value::List(_) => EvalError::new(format!("index out of bounds: {}", display(index))),
+        _ => no_such_key(index),
+    }
+}
+
+fn no_such_key(key: &Value<'_>) -> EvalError {
+    EvalError::new(format!("no such key: {}", display(key)))
+}
+
+/// A key or index as errors show it.
+pub(crate) fn display(value: &Value<'_>) -> String {
+    match value {
+        Value::String(text) => text.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Uint(value) => value.to_string(),
+        Value::Double(value) => value.to_string(),
+        Value::Bool(value) => value.to_string(),
+        Value::List(List::Json(..) | List::Values(_)) => "[...]".to_owned(),
+        other => other.type_name(),
+    }
+}

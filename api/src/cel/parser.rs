@@ -1,0 +1,576 @@
+//! Tokens to a tree, with macros expanded on the way ([`macros`]).
+//!
+//! Entry point: [`parse`]. Recursive descent; ids and places of nodes follow upstream's parser, since
+//! error texts show them: an operator's node is at the operator, a call at its parenthesis, a selection
+//! at its dot. Unlike the generated parser upstream, this one stops at the first syntax error.
+
+mod macros;
+
+use super::ast::{Call, Entry, Expr, Field, Id, Kind, Literal, operators};
+use super::lexer::{self, Token, TokenKind};
+use super::source::{Issues, Source};
+
+/// Longest expression, in characters.
+const MAX_CODE_POINTS: usize = 100_000;
+/// How deep rules nest: what keeps every walk over the tree from exhausting the stack.
+const MAX_DEPTH: usize = 250;
+
+const RESERVED: [&str; 18] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "in",
+];
+
+const START_OF_EXPRESSION: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, \
+                                   NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
+/// A tree and the place of each node by id.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) root: Expr,
+    pub(crate) offsets: Vec<usize>,
+}
+
+/// Reports to `issues` what is wrong; the tree then has gaps.
+pub(crate) fn parse(source: &Source, issues: &mut Issues) -> Parsed {
+    if source.chars.len() > MAX_CODE_POINTS {
+        let size = source.chars.len();
+        let limit = MAX_CODE_POINTS;
+        let text = format!("expression code point size exceeds limit: size: {size}, limit {limit}");
+        issues.report(None, text);
+        return Parsed { root: Expr { id: 0, kind: Kind::Error }, offsets: vec![0] };
+    }
+    let tokens = lexer::tokens(source, issues);
+    let mut parser = Parser { tokens, at: 0, offsets: Vec::new(), issues, depth: [0; RULES], height: 0 };
+    let root = match parser.whole() {
+        Ok(root) => root,
+        Err(Stop) => parser.node(0, Kind::Error),
+    };
+    Parsed { root, offsets: parser.offsets }
+}
+
+/// Parsing cannot go on; the reason is reported.
+struct Stop;
+
+type Parse<T> = Result<T, Stop>;
+
+/// Rules whose nesting is counted each on its own, as upstream does.
+#[derive(Clone, Copy)]
+enum Rule {
+    Expr,
+    Relation,
+    Calc,
+    Member,
+}
+const RULES: usize = 4;
+
+struct Parser<'a> {
+    tokens: Vec<Token>,
+    at: usize,
+    offsets: Vec<usize>,
+    issues: &'a mut Issues,
+    depth: [usize; RULES],
+    /// Of the expression read last: how deep its operators, selections and calls nest.
+    height: usize,
+}
+
+impl Parser<'_> {
+    fn node(&mut self, offset: usize, kind: Kind) -> Expr {
+        Expr { id: self.id(offset), kind }
+    }
+
+    fn id(&mut self, offset: usize) -> Id {
+        self.offsets.push(offset);
+        self.offsets.len() - 1
+    }
+
+    fn offset_of(&self, id: Id) -> usize {
+        self.offsets.get(id).copied().unwrap_or_default()
+    }
+
+    fn peek(&self) -> &Token {
+        self.peek_at(0)
+    }
+
+    /// A token ahead; the end if there are no more (there always is an end).
+    fn peek_at(&self, ahead: usize) -> &Token {
+        static END: Token = Token { kind: TokenKind::End, text: String::new(), offset: 0 };
+        self.tokens.get(self.at + ahead).or(self.tokens.last()).unwrap_or(&END)
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.at += 1;
+        token
+    }
+
+    fn is_symbol(&self, text: &str) -> bool {
+        let token = self.peek();
+        token.kind == TokenKind::Symbol && token.text == text
+    }
+
+    /// Takes the symbol if it is next; its place.
+    fn take(&mut self, text: &str) -> Option<usize> {
+        self.is_symbol(text).then(|| self.next().offset)
+    }
+
+    fn unexpected<T>(&mut self, expected: &str) -> Parse<T> {
+        let Token { text, offset, .. } = self.peek().clone();
+        // The generated parser calls a token extraneous when the one after it would do.
+        let trailing = expected == "<EOF>" && self.peek_at(1).kind == TokenKind::End;
+        let what = if trailing { "extraneous" } else { "mismatched" };
+        let text = format!("Syntax error: {what} input '{text}' expecting {expected}");
+        self.issues.report(Some(offset), text);
+        Err(Stop)
+    }
+
+    fn expect(&mut self, text: &str) -> Parse<usize> {
+        match self.take(text) {
+            Some(offset) => Ok(offset),
+            None => self.unexpected(&format!("'{text}'")),
+        }
+    }
+
+    fn enter(&mut self, rule: Rule) -> Parse<()> {
+        let Some(depth) = self.depth.get_mut(rule as usize) else { return Ok(()) };
+        *depth += 1;
+        if *depth > MAX_DEPTH {
+            let text = format!("expression recursion limit exceeded: {MAX_DEPTH}");
+            self.issues.report(None, text);
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    /// What was read last stands below one more node.
+    fn raise(&mut self, beside: usize) -> Parse<()> {
+        self.height = self.height.max(beside) + 1;
+        if self.height > MAX_DEPTH {
+            self.issues.report(None, "max recursion depth exceeded".to_owned());
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, rule: Rule, count: usize) {
+        if let Some(depth) = self.depth.get_mut(rule as usize) {
+            *depth = depth.saturating_sub(count);
+        }
+    }
+
+    fn whole(&mut self) -> Parse<Expr> {
+        let root = self.expr()?;
+        if self.peek().kind != TokenKind::End {
+            return self.unexpected("<EOF>");
+        }
+        Ok(root)
+    }
+
+    /// `or ? or : expr`
+    fn expr(&mut self) -> Parse<Expr> {
+        self.enter(Rule::Expr)?;
+        let condition = self.logical(operators::OR, "||")?;
+        let whole = match self.take("?") {
+            None => condition,
+            Some(offset) => {
+                let id = self.id(offset);
+                let height = self.height;
+                let yes = self.logical(operators::OR, "||")?;
+                let height = height.max(self.height);
+                self.expect(":")?;
+                let no = self.expr()?;
+                self.raise(height)?;
+                call(id, operators::CONDITIONAL, vec![condition, yes, no])
+            }
+        };
+        self.leave(Rule::Expr, 1);
+        Ok(whole)
+    }
+
+    /// A chain of `||`, or of `&&`, made into a balanced tree: thousands of terms do not nest deep.
+    fn logical(&mut self, function: &str, symbol: &str) -> Parse<Expr> {
+        let mut terms = vec![self.logical_term(function)?];
+        let mut ids = Vec::new();
+        while let Some(offset) = self.take(symbol) {
+            let height = self.height;
+            terms.push(self.logical_term(function)?);
+            self.height = self.height.max(height);
+            ids.push(self.id(offset));
+        }
+        Ok(balanced(function, &mut terms.into_iter(), &ids))
+    }
+
+    fn logical_term(&mut self, function: &str) -> Parse<Expr> {
+        if function == operators::OR { self.logical(operators::AND, "&&") } else { self.binary(1) }
+    }
+
+    /// Operators that bind at least this tightly: 1 for comparisons, 2 for sums, 3 for products.
+    fn binary(&mut self, least: u8) -> Parse<Expr> {
+        let mut left = self.unary()?;
+        let (mut relations, mut sums) = (0, 0);
+        loop {
+            let token = self.peek();
+            let is_operator = matches!(token.kind, TokenKind::Symbol | TokenKind::Keyword);
+            let Some((function, binds)) =
+                operators::binary(&token.text).filter(|(_, binds)| is_operator && *binds >= least)
+            else {
+                break;
+            };
+            let rule = if binds == 1 { Rule::Relation } else { Rule::Calc };
+            self.enter(rule)?;
+            *(if binds == 1 { &mut relations } else { &mut sums }) += 1;
+            let offset = self.next().offset;
+            let id = self.id(offset);
+            let height = self.height;
+            let right = self.binary(binds + 1)?;
+            self.raise(height)?;
+            left = call(id, function, vec![left, right]);
+        }
+        self.leave(Rule::Relation, relations);
+        self.leave(Rule::Calc, sums);
+        Ok(left)
+    }
+
+    fn unary(&mut self) -> Parse<Expr> {
+        let sign = if self.is_symbol("!") { "!" } else { "-" };
+        let number = matches!(self.peek_at(1).kind, TokenKind::Int | TokenKind::Float);
+        if !self.is_symbol(sign) || (sign == "-" && number) {
+            return self.member();
+        }
+        let first = self.peek().offset;
+        let mut count = 0;
+        while self.take(sign).is_some() {
+            count += 1;
+        }
+        if count % 2 == 0 {
+            return self.member();
+        }
+        let id = self.id(first);
+        let operand = self.member()?;
+        let function = if sign == "!" { operators::NOT } else { operators::NEGATE };
+        Ok(call(id, function, vec![operand]))
+    }
+
+    fn member(&mut self) -> Parse<Expr> {
+        let mut operand = self.primary()?;
+        let mut count = 0;
+        while self.is_symbol(".") || self.is_symbol("[") {
+            self.enter(Rule::Member)?;
+            count += 1;
+            let height = self.height;
+            self.height = 0;
+            operand = if self.is_symbol(".") { self.selection(operand)? } else { self.index(operand)? };
+            self.raise(height)?;
+        }
+        self.leave(Rule::Member, count);
+        Ok(operand)
+    }
+
+    /// `.field`, `.?field`, `.method(…)`
+    fn selection(&mut self, operand: Expr) -> Parse<Expr> {
+        let dot = self.next().offset;
+        let optional = self.take("?").is_some();
+        let token = self.peek().clone();
+        let name = match token.kind {
+            TokenKind::Ident => token.text.clone(),
+            TokenKind::EscapedIdent => {
+                self.issues.report(Some(dot), "unsupported syntax: '`'".to_owned());
+                return Err(Stop);
+            }
+            _ if optional => return self.unexpected("{IDENTIFIER, ESC_IDENTIFIER}"),
+            _ => {
+                let text = match token.kind {
+                    TokenKind::Keyword => {
+                        format!("Syntax error: mismatched input '{}' expecting IDENTIFIER", token.text)
+                    }
+                    TokenKind::End => "Syntax error: no viable alternative at input '.'".to_owned(),
+                    _ => format!("Syntax error: no viable alternative at input '.{}'", token.text),
+                };
+                self.issues.report(Some(token.offset), text);
+                return Err(Stop);
+            }
+        };
+        self.at += 1;
+        if optional {
+            let id = self.id(dot);
+            let field = self.node(token.offset, Kind::Literal(Literal::String(name)));
+            return Ok(call(id, operators::OPT_SELECT, vec![operand, field]));
+        }
+        let Some(open) = self.take("(") else {
+            return Ok(self.node(dot, Kind::Select { operand: Box::new(operand), field: name, test: false }));
+        };
+        let id = self.id(open);
+        let args = self.arguments()?;
+        Ok(self.call_or_macro(id, name, Some(operand), args))
+    }
+
+    fn index(&mut self, operand: Expr) -> Parse<Expr> {
+        let offset = self.next().offset;
+        let id = self.id(offset);
+        let function = if self.take("?").is_some() { operators::OPT_INDEX } else { operators::INDEX };
+        let index = self.expr()?;
+        self.expect("]")?;
+        Ok(call(id, function, vec![operand, index]))
+    }
+
+    /// After the opening parenthesis.
+    fn arguments(&mut self) -> Parse<Vec<Expr>> {
+        let mut args = Vec::new();
+        let mut height = 0;
+        self.height = 0;
+        if self.take(")").is_some() {
+            return Ok(args);
+        }
+        loop {
+            args.push(self.expr()?);
+            self.height = self.height.max(height);
+            height = self.height;
+            if self.take(",").is_none() {
+                self.expect(")")?;
+                return Ok(args);
+            }
+        }
+    }
+
+    fn primary(&mut self) -> Parse<Expr> {
+        self.height = 0;
+        let token = self.peek().clone();
+        match token.kind {
+            TokenKind::Symbol => match token.text.as_str() {
+                "(" => {
+                    self.at += 1;
+                    let inner = self.expr()?;
+                    self.expect(")")?;
+                    Ok(inner)
+                }
+                "[" => self.list(),
+                "{" => self.map(),
+                "." => self.name(),
+                "-" if matches!(self.peek_at(1).kind, TokenKind::Int | TokenKind::Float) => self.number(),
+                _ => self.unexpected(START_OF_EXPRESSION),
+            },
+            TokenKind::Ident => self.name(),
+            TokenKind::Int | TokenKind::Uint | TokenKind::Float => self.number(),
+            TokenKind::String | TokenKind::Bytes => Ok(self.text()),
+            TokenKind::Keyword => {
+                let literal = match token.text.as_str() {
+                    "true" => Literal::Bool(true),
+                    "false" => Literal::Bool(false),
+                    "null" => Literal::Null,
+                    _ => return self.unexpected(START_OF_EXPRESSION),
+                };
+                self.at += 1;
+                Ok(self.node(token.offset, Kind::Literal(literal)))
+            }
+            TokenKind::EscapedIdent | TokenKind::End => self.unexpected(START_OF_EXPRESSION),
+        }
+    }
+
+    /// An identifier, a call, or a message literal.
+    fn name(&mut self) -> Parse<Expr> {
+        let start = self.peek().offset;
+        let leading = if self.take(".").is_some() { "." } else { "" };
+        if self.peek().kind != TokenKind::Ident {
+            return self.unexpected("IDENTIFIER");
+        }
+        if let Some(length) = self.message_name_length() {
+            return self.message(leading, length);
+        }
+        let token = self.next();
+        if RESERVED.contains(&token.text.as_str()) {
+            self.issues.report(Some(start), format!("reserved identifier: {}", token.text));
+            let error = self.node(start, Kind::Error);
+            if self.take("(").is_some() {
+                self.arguments()?;
+            }
+            return Ok(error);
+        }
+        let name = format!("{leading}{}", token.text);
+        match self.take("(") {
+            None => Ok(self.node(token.offset, Kind::Ident(name))),
+            Some(open) => {
+                let id = self.id(open);
+                let args = self.arguments()?;
+                Ok(self.call_or_macro(id, name, None, args))
+            }
+        }
+    }
+
+    /// How many tokens of `a.b.c {` come before the brace.
+    fn message_name_length(&self) -> Option<usize> {
+        let mut ahead = 1;
+        loop {
+            let token = self.peek_at(ahead);
+            match (token.kind, token.text.as_str()) {
+                (TokenKind::Symbol, "{") => return Some(ahead),
+                (TokenKind::Symbol, ".") if self.peek_at(ahead + 1).kind == TokenKind::Ident => ahead += 2,
+                _ => return None,
+            }
+        }
+    }
+
+    fn message(&mut self, leading: &str, length: usize) -> Parse<Expr> {
+        let mut name = leading.to_owned();
+        for _ in 0..length {
+            name.push_str(&self.next().text);
+        }
+        let open = self.expect("{")?;
+        let id = self.id(open);
+        let mut fields = Vec::new();
+        let mut height = 0;
+        while self.take("}").is_none() {
+            let optional = self.take("?").is_some();
+            if self.peek().kind != TokenKind::Ident {
+                return self.unexpected("{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}");
+            }
+            let name = self.next().text;
+            let colon = self.expect(":")?;
+            let id = self.id(colon);
+            let value = self.expr()?;
+            height = self.height.max(height);
+            fields.push(Field { name, value, optional, id });
+            self.separator("}")?;
+        }
+        self.height = height;
+        Ok(Expr { id, kind: Kind::Struct(name, fields) })
+    }
+
+    /// A comma, or the closing symbol ahead.
+    fn separator(&mut self, close: &str) -> Parse<()> {
+        if self.take(",").is_some() || self.is_symbol(close) {
+            return Ok(());
+        }
+        self.unexpected(&format!("{{'{close}', ','}}"))
+    }
+
+    fn list(&mut self) -> Parse<Expr> {
+        let open = self.next().offset;
+        let id = self.id(open);
+        let (mut elements, mut optionals) = (Vec::new(), Vec::new());
+        let mut height = 0;
+        while self.take("]").is_none() {
+            if elements.is_empty() && self.take(",").is_some() {
+                self.expect("]")?;
+                break;
+            }
+            if self.take("?").is_some() {
+                optionals.push(elements.len());
+            }
+            elements.push(self.expr()?);
+            height = self.height.max(height);
+            self.separator("]")?;
+        }
+        self.height = height;
+        Ok(Expr { id, kind: Kind::List(elements, optionals) })
+    }
+
+    fn map(&mut self) -> Parse<Expr> {
+        let open = self.next().offset;
+        let id = self.id(open);
+        let mut entries = Vec::new();
+        let mut height = 0;
+        while self.take("}").is_none() {
+            if entries.is_empty() && self.take(",").is_some() {
+                self.expect("}")?;
+                break;
+            }
+            if entries.is_empty() && self.peek().kind == TokenKind::End {
+                let expected = START_OF_EXPRESSION
+                    .replace("'{', '('", "'{', '}', '('")
+                    .replace("'.', '-', '!'", "'.', ',', '-', '!', '?'");
+                return self.unexpected(&expected);
+            }
+            let optional = self.take("?").is_some();
+            let key = self.expr()?;
+            height = self.height.max(height);
+            self.expect(":")?;
+            let value = self.expr()?;
+            height = self.height.max(height);
+            entries.push(Entry { key, value, optional });
+            self.separator("}")?;
+        }
+        self.height = height;
+        Ok(Expr { id, kind: Kind::Map(entries) })
+    }
+
+    fn number(&mut self) -> Parse<Expr> {
+        let offset = self.peek().offset;
+        let sign = if self.take("-").is_some() { "-" } else { "" };
+        let token = self.next();
+        let read = match token.kind {
+            TokenKind::Float => {
+                let value = format!("{sign}{}", token.text).parse::<f64>().ok().filter(|v| v.is_finite());
+                value.map(Literal::Double).ok_or("invalid double literal")
+            }
+            TokenKind::Uint => {
+                let digits = token.text.trim_end_matches(['u', 'U']);
+                let value = match digits.strip_prefix("0x") {
+                    Some(hex) => u64::from_str_radix(hex, 16),
+                    None => digits.parse(),
+                };
+                value.map(Literal::Uint).map_err(|_| "invalid uint literal")
+            }
+            _ => {
+                let value = match token.text.strip_prefix("0x") {
+                    Some(hex) => i64::from_str_radix(&format!("{sign}{hex}"), 16),
+                    None => format!("{sign}{}", token.text).parse(),
+                };
+                value.map(Literal::Int).map_err(|_| "invalid int literal")
+            }
+        };
+        Ok(self.literal(offset, read))
+    }
+
+    fn text(&mut self) -> Expr {
+        let token = self.next();
+        let bytes = token.kind == TokenKind::Bytes;
+        let read = lexer::unescape(&token.text, bytes).and_then(|value| match bytes {
+            true => Ok(Literal::Bytes(value.into())),
+            false => String::from_utf8(value).map(Literal::String).map_err(|_| "unable to unescape string"),
+        });
+        self.literal(token.offset, read)
+    }
+
+    fn literal(&mut self, offset: usize, read: Result<Literal, &str>) -> Expr {
+        match read {
+            Ok(literal) => self.node(offset, Kind::Literal(literal)),
+            Err(text) => {
+                self.issues.report(Some(offset), text.to_owned());
+                self.node(offset, Kind::Error)
+            }
+        }
+    }
+}
+
+/// A call of a global function.
+fn call(id: Id, function: &str, args: Vec<Expr>) -> Expr {
+    Expr { id, kind: Kind::Call(Call { function: function.to_owned(), target: None, args }) }
+}
+
+/// A tree over `ids.len() + 1` terms taken from `terms` in order, of logarithmic height.
+fn balanced(function: &str, terms: &mut std::vec::IntoIter<Expr>, ids: &[Id]) -> Expr {
+    let Some(middle) = ids.len().checked_sub(1).map(|last| last.div_ceil(2)) else {
+        return terms.next().unwrap_or(Expr { id: 0, kind: Kind::Error });
+    };
+    let left = balanced(function, terms, ids.get(..middle).unwrap_or_default());
+    let right = balanced(function, terms, ids.get(middle + 1..).unwrap_or_default());
+    call(ids.get(middle).copied().unwrap_or_default(), function, vec![left, right])
+}
+
+#[cfg(test)]
+mod tests;
