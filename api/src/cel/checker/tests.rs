@@ -1,3 +1,5 @@
+//! Types of expressions, and what is reported where.
+
 use serde_json::json;
 
 use crate::cel::{CompileError, DeclType, Environment, Type};

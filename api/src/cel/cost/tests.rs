@@ -1,1 +1,1 @@
-
+//! Estimates and charges, compared with those upstream publishes.

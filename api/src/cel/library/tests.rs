@@ -1,3 +1,5 @@
+//! One table per family of functions.
+
 use serde_json::json;
 
 use crate::cel::{Bindings, DeclType, Environment, PER_CALL_LIMIT, Type};

@@ -1,3 +1,5 @@
+//! Literals, error places and nesting limits.
+
 use super::*;
 
 /// What is wrong with an expression, empty if nothing.
