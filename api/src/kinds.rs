@@ -15,18 +15,30 @@ use crate::custom::CustomVersion;
 use crate::schema::{Schema, facts};
 use crate::strategy::{Plain, Strategy};
 
+mod admissionregistration;
 mod apiextensions;
+mod apiregistration;
 mod apps;
+mod authentication;
+mod authorization;
 mod autoscaling;
 mod batch;
+mod certificates;
 pub mod columns;
 mod coordination;
 mod core;
 mod discovery;
 mod events;
+mod flowcontrol;
 mod lookup;
 mod metrics;
+mod networking;
+mod node;
 mod policy;
+mod rbac;
+mod resource;
+mod scheduling;
+mod storage;
 
 pub use autoscaling::{v1_to_v2 as autoscaler_to_v2, v2_to_v1 as autoscaler_to_v1};
 pub use events::{from_core as event_to_v1, to_core as event_to_core};
@@ -36,15 +48,27 @@ pub use lookup::{GroupListing, VersionListing};
 pub fn builtin() -> KindTable {
     let groups = [
         core::rows(),
+        apiregistration::rows(),
         apps::rows(),
         events::rows(),
+        authentication::rows(),
+        authorization::rows(),
         autoscaling::rows(),
         batch::rows(),
-        coordination::rows(),
-        discovery::rows(),
-        apiextensions::rows(),
-        metrics::rows(),
+        certificates::rows(),
+        networking::rows(),
         policy::rows(),
+        rbac::rows(),
+        storage::rows(),
+        admissionregistration::rows(),
+        apiextensions::rows(),
+        scheduling::rows(),
+        coordination::rows(),
+        node::rows(),
+        discovery::rows(),
+        flowcontrol::rows(),
+        resource::rows(),
+        metrics::rows(),
     ];
     KindTable::new(groups.into_iter().flatten())
 }
@@ -100,7 +124,7 @@ pub enum Storage {
     Own,
     /// In the form, and under the key, of another row.
     Converted(Box<Converted>),
-    /// Nowhere: answers are computed (`metrics.k8s.io`).
+    /// Nowhere: answers are computed (`metrics.k8s.io`, reviews).
     Virtual,
 }
 
@@ -273,8 +297,22 @@ impl Kind {
 
     /// Member of the category `all`.
     #[must_use]
-    pub fn in_all(mut self) -> Self {
-        self.categories.push("all".into());
+    pub fn in_all(self) -> Self {
+        self.category("all")
+    }
+
+    /// Member of a category.
+    #[must_use]
+    pub fn category(mut self, name: &'static str) -> Self {
+        self.categories.push(name.into());
+        self
+    }
+
+    /// A question that is answered at once and never stored.
+    #[must_use]
+    pub fn review(mut self) -> Self {
+        self.verbs = vec!["create"];
+        self.storage = Storage::Virtual;
         self
     }
 
@@ -418,6 +456,7 @@ fn definition(group: &str, version: &str, kind: &str) -> String {
         "" => "api.core",
         "metrics.k8s.io" => "metrics.pkg.apis.metrics",
         "apiextensions.k8s.io" => "apiextensions-apiserver.pkg.apis.apiextensions",
+        "apiregistration.k8s.io" => "kube-aggregator.pkg.apis.apiregistration",
         _ => {
             let short = group.split('.').next().unwrap_or(group);
             return format!("io.k8s.api.{short}.{version}.{kind}");

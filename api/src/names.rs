@@ -6,7 +6,7 @@ mod forms;
 
 pub use forms::{
     condition_reason, config_map_key, dns1035_label, dns1123_label, dns1123_subdomain, domain_prefixed_path,
-    environment_name, label_value, path_segment, port_name, qualified_name,
+    environment_name, label_value, path_segment, port_name, qualified_name, wildcard_subdomain,
 };
 
 /// Group and version, such as `apps/v1` or `v1`.

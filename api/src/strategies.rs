@@ -5,16 +5,27 @@
 
 mod check;
 mod resources;
+mod webhook;
 
+pub mod admissionregistration;
+pub mod apiregistration;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
+pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
+pub mod flowcontrol;
+pub mod networking;
+pub mod node;
 pub mod pod;
 pub mod policy;
+pub mod rbac;
+pub mod resource;
+pub mod scheduling;
 pub mod service;
+pub mod storage;
 
 #[cfg(test)]
 mod trial;

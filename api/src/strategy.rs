@@ -52,6 +52,17 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Every rule a name breaks; most names are domain names.
+    fn name_errors(&self, name: &str) -> Vec<String> {
+        crate::names::dns1123_subdomain(name)
+    }
+
+    /// Whether `metadata.generation` numbers the changes of the specification: most kinds with a
+    /// status do (upstream's strategies; KEP-5067 for pods).
+    fn numbers_changes(&self, has_status: bool) -> bool {
+        has_status
+    }
+
     /// Seconds of grace a delete gets when the caller names none; `None` deletes at once.
     fn default_grace_period_seconds(&self, _object: &Value) -> Option<u64> {
         None

@@ -5,22 +5,39 @@
 
 mod autoscaling;
 mod event;
+mod extensions;
 mod network;
+mod networking;
 mod node;
 mod pod;
 mod policy;
+mod rbac;
+mod resource;
 mod small;
+mod storage;
 mod volume;
 mod workload;
 
 pub(super) use autoscaling::autoscaler;
 pub(super) use event::event;
+pub(super) use extensions::{
+    api_service, flow_schema, mutating_policy, policy_binding, priority_level, signing_request,
+    validating_policy, webhooks,
+};
 pub(super) use network::{endpoint_slice, endpoints, service};
+pub(super) use networking::{ingress, ingress_class, ip_address, network_policy, service_cidr};
 pub(super) use node::node;
 pub(super) use pod::pod;
 pub(super) use policy::{pod_disruption_budget, resource_quota};
+pub(super) use rbac::{role, role_binding};
+pub(super) use resource::{resource_claim, resource_slice};
 pub(super) use small::{
-    component_status, config_map, controller_revision, lease, namespace, secret, service_account,
+    component_status, config_map, controller_revision, lease, namespace, runtime_class, secret,
+    service_account,
+};
+pub(super) use storage::{
+    csi_driver, csi_node, csi_storage_capacity, priority_class, storage_class, volume_attachment,
+    volume_attributes_class,
 };
 pub(super) use volume::{persistent_volume, persistent_volume_claim};
 pub(super) use workload::{
@@ -33,6 +50,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Column;
+use crate::selector::LabelSelector;
 use crate::{object, time};
 
 pub(crate) const NONE: &str = "<none>";
@@ -100,6 +118,31 @@ fn age() -> Column {
     })
 }
 
+/// The moment of creation itself, which kinds without a printer show.
+fn created_at() -> Column {
+    Column::new("Created At", "date", "When it was created.", |object, _| {
+        object["metadata"]["creationTimestamp"].clone()
+    })
+}
+
+/// The name, with `(default)` behind it where an annotation of these names says `true`.
+fn is_marked(annotations: &'static [&'static str]) -> Column {
+    let mut column = text("Name", "Unique within its namespace.", |object| {
+        let marks = &object["metadata"]["annotations"];
+        let default = annotations.iter().any(|name| marks[*name] == "true");
+        format!("{}{}", object::name(object), if default { " (default)" } else { "" })
+    });
+    column.format = "name";
+    column
+}
+
+/// A yes or no at a JSON pointer.
+fn flag(name: &'static str, description: &'static str, path: &'static str, absent: bool) -> Column {
+    Column::new(name, "boolean", description, move |object, _| {
+        object.pointer(path).and_then(Value::as_bool).unwrap_or(absent).into()
+    })
+}
+
 /// A whole number at a JSON pointer, 0 if absent.
 fn int(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
@@ -118,6 +161,19 @@ fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
 /// A text, or a placeholder for an empty one.
 fn or(text: &str, placeholder: &str) -> String {
     if text.is_empty() { placeholder.to_owned() } else { text.to_owned() }
+}
+
+/// Texts joined by commas.
+fn list_text(items: &[Value]) -> String {
+    items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// A `LabelSelector` in words.
+fn selector_text(selector: &Value) -> String {
+    match LabelSelector::from_object(selector) {
+        Ok(selector) => or(&selector.to_string(), NONE),
+        Err(_) => "<error>".to_owned(),
+    }
 }
 
 /// The first few entries and how many follow; empty if there are none.

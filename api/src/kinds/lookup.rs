@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Kind, KindTable};
 
 /// Order of groups in `/apis`, as upstream's priorities give it; others follow by name.
-const GROUP_ORDER: [&str; 19] = [
+const GROUP_ORDER: [&str; 21] = [
     "",
     "apiregistration.k8s.io",
     "apps",
@@ -25,6 +25,8 @@ const GROUP_ORDER: [&str; 19] = [
     "coordination.k8s.io",
     "node.k8s.io",
     "discovery.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
 ];
 
 /// One group as discovery lists it.

@@ -69,18 +69,30 @@ fn discovery_lists_core_first_and_preferred_versions_first() {
     let names: Vec<_> = groups.iter().map(|g| g.group.as_str()).collect();
     let expect = [
         "",
+        "apiregistration.k8s.io",
         "apps",
         "events.k8s.io",
+        "authentication.k8s.io",
+        "authorization.k8s.io",
         "autoscaling",
         "batch",
+        "certificates.k8s.io",
+        "networking.k8s.io",
         "policy",
+        "rbac.authorization.k8s.io",
+        "storage.k8s.io",
+        "admissionregistration.k8s.io",
         "apiextensions.k8s.io",
+        "scheduling.k8s.io",
         "coordination.k8s.io",
+        "node.k8s.io",
         "discovery.k8s.io",
+        "flowcontrol.apiserver.k8s.io",
+        "resource.k8s.io",
         "metrics.k8s.io",
     ];
     assert_eq!(names, expect);
-    let versions: Vec<_> = groups[3].versions.iter().map(|v| v.version.as_str()).collect();
+    let versions: Vec<_> = groups[6].versions.iter().map(|v| v.version.as_str()).collect();
     assert_eq!(versions, ["v2", "v1"]);
 }
 

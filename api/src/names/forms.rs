@@ -81,6 +81,20 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     errors
 }
 
+/// A domain name whose first label is `*`: the host of an Ingress.
+pub fn wildcard_subdomain(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > 253 {
+        errors.push(too_long(253));
+    }
+    if !value.strip_prefix("*.").is_some_and(|rest| fits(&SUBDOMAIN_REGEX, rest)) {
+        let rule = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, \
+            which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+        errors.push(explain(rule, &format!(r"\*\.{SUBDOMAIN}"), &["*.example.com"]));
+    }
+    errors
+}
+
 /// A label of a domain name, RFC 1035: the name of a service.
 pub fn dns1035_label(value: &str) -> Vec<String> {
     let mut errors = Vec::new();

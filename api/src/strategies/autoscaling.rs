@@ -19,6 +19,10 @@ const SOURCES: [(&str, &str); 5] = [
 pub struct HorizontalPodAutoscaler;
 
 impl Strategy for HorizontalPodAutoscaler {
+    fn numbers_changes(&self, _has_status: bool) -> bool {
+        false
+    }
+
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
         object["status"] = json!({"desiredReplicas": 0});
     }

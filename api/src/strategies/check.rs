@@ -139,6 +139,39 @@ pub(super) fn ip(causes: &mut Vec<Cause>, field: &str, value: &Value) {
     }
 }
 
+/// A range of addresses, its address and the length of its prefix.
+pub(super) fn parse_cidr(text: &str) -> Option<(std::net::IpAddr, u32)> {
+    let (address, length) = text.split_once('/')?;
+    let address: std::net::IpAddr = address.parse().ok()?;
+    let plain = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+    let length: u32 = length.parse().ok().filter(|_| plain)?;
+    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
+}
+
+/// A range of addresses; what was parsed, if it was.
+pub(super) fn cidr(causes: &mut Vec<Cause>, field: &str, value: &Value) -> Option<(std::net::IpAddr, u32)> {
+    let parsed = parse_cidr(value.as_str().unwrap_or_default());
+    if parsed.is_none() {
+        let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        causes.push(Cause::invalid(field, value, detail));
+    }
+    parsed
+}
+
+/// A text that, if there, must be one of a few.
+pub(super) fn supported(causes: &mut Vec<Cause>, field: &str, value: &Value, allowed: &[&str]) {
+    if value.as_str().is_some_and(|text| !allowed.contains(&text)) {
+        causes.push(Cause::not_supported(field, value, allowed));
+    }
+}
+
+/// A field that must be there.
+pub(super) fn present(causes: &mut Vec<Cause>, field: &str, value: &Value, detail: &str) {
+    if value.is_null() || value == "" {
+        causes.push(Cause::required(field, detail));
+    }
+}
+
 /// A field that an update must leave alone.
 pub(super) fn immutable(causes: &mut Vec<Cause>, field: &str, new: &Value, old: &Value) {
     if new != old {

@@ -159,6 +159,14 @@ fn docker_file(causes: &mut Vec<Cause>, data: &Value, key: &str) {
 pub struct Namespace;
 
 impl Strategy for Namespace {
+    fn name_errors(&self, name: &str) -> Vec<String> {
+        names::dns1123_label(name)
+    }
+
+    fn numbers_changes(&self, _has_status: bool) -> bool {
+        false
+    }
+
     /// Every namespace can be selected by its name (KEP-2161).
     fn default(&self, object: &mut Value) {
         let name = object::name(object).to_owned();
@@ -206,6 +214,10 @@ impl Strategy for Namespace {
 pub struct Node;
 
 impl Strategy for Node {
+    fn numbers_changes(&self, _has_status: bool) -> bool {
+        false
+    }
+
     /// Nodes register with their status.
     fn prepare_for_create(&self, _object: &mut Value, _context: &Context) {}
 

@@ -17,6 +17,10 @@ const MAX_ADDRESSES: usize = 100;
 pub struct EndpointSlice;
 
 impl Strategy for EndpointSlice {
+    fn numbers_changes(&self, _has_status: bool) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         check::one_of(&mut causes, "addressType", &object["addressType"], &["FQDN", "IPv4", "IPv6"]);
@@ -92,8 +96,7 @@ fn ports(causes: &mut Vec<Cause>, ports: &[Value]) {
 
 fn too_many(causes: &mut Vec<Cause>, field: &str, got: usize, max: usize) {
     if got > max {
-        let message = format!("Too many: {got}: must have at most {max} items");
-        causes.push(Cause { reason: "FieldValueTooMany", field: field.to_owned(), message });
+        causes.push(Cause::too_many(field, got, max));
     }
 }
 

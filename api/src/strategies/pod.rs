@@ -21,8 +21,9 @@ use crate::quantity::Quantity;
 use crate::status::Cause;
 use crate::strategy::{Context, Strategy};
 
-pub(super) use container::quantity;
+pub(super) use container::{quantity, requirements};
 pub(super) use defaults::{default_template, default_template_at};
+pub(super) use spec::validate_tolerations;
 pub(super) use volume::host_path;
 
 /// A group of containers that live and die together.

@@ -21,6 +21,14 @@ const MAX_AFFINITY_SECONDS: i64 = 86_400;
 pub struct Service;
 
 impl Strategy for Service {
+    fn name_errors(&self, name: &str) -> Vec<String> {
+        names::dns1035_label(name)
+    }
+
+    fn numbers_changes(&self, _has_status: bool) -> bool {
+        false
+    }
+
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
         object["status"] = json!({"loadBalancer": {}});
         pair_cluster_ips(object, None);

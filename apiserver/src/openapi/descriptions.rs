@@ -3,10 +3,13 @@
 //! A kind is described when it is listed in [`Descriptions::load`]; what it contains comes along.
 
 use k8s_openapi::api::{
-    apps, authentication, autoscaling, batch, coordination, core, discovery, events, policy,
+    admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates,
+    coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling,
+    storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
@@ -38,6 +41,26 @@ impl Descriptions {
             autoscaling::v2::HorizontalPodAutoscaler,
             authentication::v1::TokenRequest, coordination::v1::Lease, discovery::v1::EndpointSlice,
             events::v1::Event, policy::v1::Eviction, apiextensions::v1::CustomResourceDefinition, meta::DeleteOptions, meta::Status,
+            rbac::v1::ClusterRole, rbac::v1::ClusterRoleBinding, rbac::v1::Role, rbac::v1::RoleBinding,
+            networking::v1::Ingress, networking::v1::IngressClass, networking::v1::IPAddress,
+            networking::v1::NetworkPolicy, networking::v1::ServiceCIDR,
+            storage::v1::CSIDriver, storage::v1::CSINode, storage::v1::CSIStorageCapacity,
+            storage::v1::StorageClass, storage::v1::VolumeAttachment, storage::v1::VolumeAttributesClass,
+            scheduling::v1::PriorityClass, node::v1::RuntimeClass,
+            certificates::v1::CertificateSigningRequest,
+            admissionregistration::v1::MutatingAdmissionPolicy,
+            admissionregistration::v1::MutatingAdmissionPolicyBinding,
+            admissionregistration::v1::MutatingWebhookConfiguration,
+            admissionregistration::v1::ValidatingAdmissionPolicy,
+            admissionregistration::v1::ValidatingAdmissionPolicyBinding,
+            admissionregistration::v1::ValidatingWebhookConfiguration,
+            apiregistration::v1::APIService,
+            flowcontrol::v1::FlowSchema, flowcontrol::v1::PriorityLevelConfiguration,
+            resource::v1::DeviceClass, resource::v1::ResourceClaim, resource::v1::ResourceClaimTemplate,
+            resource::v1::ResourceSlice,
+            authentication::v1::SelfSubjectReview, authentication::v1::TokenReview,
+            authorization::v1::LocalSubjectAccessReview, authorization::v1::SelfSubjectAccessReview,
+            authorization::v1::SelfSubjectRulesReview, authorization::v1::SubjectAccessReview,
         );
         Self { definitions: generator.take_definitions(true) }
     }

@@ -63,24 +63,9 @@ pub(crate) fn fill_new(call: &Call, object: &mut Value) {
     drop_empty(metadata);
     metadata.insert("uid".to_owned(), server.rng.uid().into());
     metadata.insert("creationTimestamp".to_owned(), server.now().into());
-    if has_generation(&call.stored) {
+    if call.stored.strategy.numbers_changes(call.stored.has_status()) {
         metadata.insert("generation".to_owned(), 1.into());
     }
-}
-
-/// Kinds whose objects count changes of their specification: upstream numbers those with a strategy that
-/// says so, which are the ones with both spec and status, and pods since 1.35, with these exceptions.
-fn has_generation(kind: &Kind) -> bool {
-    const UNCOUNTED: [&str; 7] = [
-        "HorizontalPodAutoscaler",
-        "Namespace",
-        "Node",
-        "PersistentVolume",
-        "PersistentVolumeClaim",
-        "ResourceQuota",
-        "Service",
-    ];
-    kind.has_status() && !UNCOUNTED.contains(&kind.kind.as_ref()) || kind.group == "discovery.k8s.io"
 }
 
 /// Takes over what an update may not change; whatever it tries to change regardless is a cause.
@@ -175,7 +160,7 @@ pub(crate) fn validate(kind: &Kind, object: &Value, named: bool) -> Vec<Cause> {
         causes.push(Cause::required("metadata.name", "name or generateName is required"));
     } else {
         let invalid = |message: &String| Cause::invalid("metadata.name", &json!(name), message);
-        causes.extend(name_rule(kind)(name).iter().map(invalid));
+        causes.extend(kind.strategy.name_errors(name).iter().map(invalid));
     }
     let labels = object["metadata"]["labels"].as_object();
     for (key, value) in labels.into_iter().flatten() {
@@ -247,13 +232,4 @@ fn owners(object: &Value) -> Vec<Cause> {
         ));
     }
     causes
-}
-
-/// The form of a kind's names.
-fn name_rule(kind: &Kind) -> fn(&str) -> Vec<String> {
-    match (kind.group.as_ref(), kind.kind.as_ref()) {
-        ("", "Namespace") => names::dns1123_label,
-        ("", "Service") => names::dns1035_label,
-        _ => names::dns1123_subdomain,
-    }
 }

@@ -80,3 +80,9 @@ pub(in crate::kinds) fn component_status() -> Vec<Column> {
         }),
     ]
 }
+
+pub(in crate::kinds) fn runtime_class() -> Vec<Column> {
+    let handler =
+        text("Handler", "The runtime's name on the node.", |object| str(object, "/handler").to_owned());
+    vec![name(), handler, age()]
+}

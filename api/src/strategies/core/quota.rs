@@ -29,6 +29,10 @@ const OF_CLAIMS: [&str; 2] = ["persistentvolumeclaims", "requests.storage"];
 pub struct ResourceQuota;
 
 impl Strategy for ResourceQuota {
+    fn numbers_changes(&self, _has_status: bool) -> bool {
+        false
+    }
+
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
         object["status"] = json!({});
     }

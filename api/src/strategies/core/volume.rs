@@ -43,6 +43,10 @@ const SOURCES: [&str; 22] = [
 pub struct PersistentVolume;
 
 impl Strategy for PersistentVolume {
+    fn numbers_changes(&self, _has_status: bool) -> bool {
+        false
+    }
+
     fn prepare_for_create(&self, object: &mut Value, context: &Context) {
         object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": context.now});
     }
@@ -230,6 +234,10 @@ fn attributes_class(causes: &mut Vec<Cause>, new: &Value, old: &Value) {
 pub struct PersistentVolumeClaim;
 
 impl Strategy for PersistentVolumeClaim {
+    fn numbers_changes(&self, _has_status: bool) -> bool {
+        false
+    }
+
     /// Both fields that name a source of data say the same.
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
         object["status"] = json!({"phase": "Pending"});

@@ -213,7 +213,7 @@ pub(in crate::strategies) fn quantity(causes: &mut Vec<Cause>, field: &str, valu
 }
 
 /// Checks `limits` and `requests`.
-pub(super) fn requirements(causes: &mut Vec<Cause>, asked: &Value, path: &str) {
+pub(in crate::strategies) fn requirements(causes: &mut Vec<Cause>, asked: &Value, path: &str) {
     for (name, amount) in entries(&asked["limits"]) {
         let field = format!("{path}.limits[{name}]");
         resources::container_name(causes, &field, name);

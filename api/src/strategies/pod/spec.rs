@@ -41,7 +41,7 @@ pub(super) fn validate(causes: &mut Vec<Cause>, spec: &Value, path: &str, owner:
     check::optional(causes, &at("hostname"), &spec["hostname"], names::dns1123_label);
     check::optional(causes, &at("subdomain"), &spec["subdomain"], names::dns1123_label);
     check::optional(causes, &at("priorityClassName"), &spec["priorityClassName"], names::dns1123_subdomain);
-    tolerations(causes, spec, &at("tolerations"));
+    validate_tolerations(causes, spec, &at("tolerations"));
     host_aliases(causes, spec, &at("hostAliases"));
     dns_config(causes, spec, &at("dnsConfig"));
     spread(causes, spec, &at("topologySpreadConstraints"));
@@ -121,7 +121,8 @@ fn security_context(causes: &mut Vec<Cause>, context: &Value, spec: &Value, path
     container::seccomp(causes, &context["seccompProfile"], &format!("{path}.seccompProfile"));
 }
 
-fn tolerations(causes: &mut Vec<Cause>, spec: &Value, path: &str) {
+/// Checks the tolerations of a pod, or of what adds some to pods.
+pub(in crate::strategies) fn validate_tolerations(causes: &mut Vec<Cause>, spec: &Value, path: &str) {
     for (at, toleration) in list(spec, "tolerations").iter().enumerate() {
         let path = format!("{path}[{at}]");
         let (key, value) = (text(toleration, "key"), text(toleration, "value"));
