@@ -4,6 +4,7 @@
 //! Entry points: [`on_create`] and [`on_update`]. Order matters: the namespace must exist before
 //! anything is looked up in it, and mutations come before validation.
 
+mod certificates;
 mod namespace_lifecycle;
 mod pods;
 mod service_account;
@@ -28,6 +29,7 @@ const ON_CREATE: &[(&str, Rule)] = &[
     ("ServiceAccount", |call, object| Box::pin(service_account::admit(call, object))),
     ("DefaultTolerationSeconds", |call, object| Box::pin(pods::default_toleration_seconds(call, object))),
     ("Priority", |call, object| Box::pin(pods::priority(call, object))),
+    ("CertificateRequester", |call, object| Box::pin(certificates::requester(call, object))),
 ];
 
 /// Runs all rules for a new object; the answer is what the write must be conditional on.

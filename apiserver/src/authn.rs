@@ -40,6 +40,17 @@ pub(crate) async fn authenticate<B>(server: &Server, request: &mut Request<B>) -
     }
 }
 
+/// Whose token it is, and which of the audiences (none: this server) it is meant for; or why it is none.
+pub(crate) async fn review(
+    server: &Server,
+    token: &str,
+    audiences: &[String],
+) -> Result<(UserInfo, Vec<String>), String> {
+    let own = [issuer(server)];
+    let audiences = if audiences.is_empty() { &own } else { audiences };
+    token::user_for(server, token, audiences).await.map_err(|problem| problem.to_string())
+}
+
 /// Acts as somebody else, for administrators (`kubectl --as`).
 pub(crate) fn impersonate(user: UserInfo, headers: &HeaderMap) -> Result<UserInfo, Status> {
     let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();

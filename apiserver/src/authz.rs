@@ -5,8 +5,32 @@
 
 use api::Status;
 use component_base::user::UserInfo;
+use serde_json::{Value, json};
 
 use crate::request::RequestInfo;
+
+/// What somebody wants to do; without a resource it is about a path.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attributes<'a> {
+    pub(crate) verb: &'a str,
+    pub(crate) group: &'a str,
+    /// Plural, empty for a path.
+    pub(crate) resource: &'a str,
+    pub(crate) subresource: &'a str,
+    pub(crate) path: &'a str,
+}
+
+impl<'a> From<&'a RequestInfo> for Attributes<'a> {
+    fn from(info: &'a RequestInfo) -> Self {
+        Self {
+            verb: info.verb,
+            group: &info.group,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            path: &info.path,
+        }
+    }
+}
 
 /// One line of the table: members of `group` may use `verbs` on `resources` of API group `api_group`.
 struct Rule {
@@ -20,9 +44,10 @@ struct Rule {
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch", "delete"];
 const NODES: &str = "system:nodes";
+const AUTHENTICATED: &str = "system:authenticated";
 
 /// What nodes need to run pods (upstream's `system:node` role and node authoriser, without the
-/// restriction to the node's own objects), and nothing for anybody else.
+/// restriction to the node's own objects), and what everybody may.
 const RULES: &[Rule] = &[
     Rule {
         group: NODES,
@@ -47,6 +72,19 @@ const RULES: &[Rule] = &[
     Rule { group: NODES, verbs: READ, api_group: "discovery.k8s.io", resources: &["endpointslices"] },
     Rule { group: NODES, verbs: READ, api_group: "coordination.k8s.io", resources: &["leases"] },
     Rule { group: NODES, verbs: WRITE, api_group: "coordination.k8s.io", resources: &["leases"] },
+    // Everybody may ask about themselves: upstream's `system:basic-user`.
+    Rule {
+        group: AUTHENTICATED,
+        verbs: &["create"],
+        api_group: "authorization.k8s.io",
+        resources: &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+    },
+    Rule {
+        group: AUTHENTICATED,
+        verbs: &["create"],
+        api_group: "authentication.k8s.io",
+        resources: &["selfsubjectreviews"],
+    },
 ];
 
 /// Users that are parts of the control plane.
@@ -56,49 +94,81 @@ const COMPONENTS: [&str; 4] =
 /// Paths any authenticated user may read: upstream's `system:discovery`.
 const DISCOVERY: [&str; 5] = ["/api", "/apis", "/openapi", "/version", "/openid"];
 
-/// Whether the path needs no credentials at all: upstream's `system:public-info-viewer`.
+/// Paths that need no credentials at all: upstream's `system:public-info-viewer`.
+const OPEN: [&str; 4] = ["/version", "/healthz", "/livez", "/readyz"];
+
+/// Whether the request needs no credentials at all.
 pub(crate) fn open_to_all(info: &RequestInfo) -> bool {
-    matches!(info.verb, "get" | "head")
-        && !info.is_resource()
-        && (["/version", "/version/"].contains(&info.path.as_str())
-            || ["/healthz", "/livez", "/readyz"].iter().any(|root| below(&info.path, root)))
+    is_open(&info.into())
+}
+
+fn is_open(wish: &Attributes<'_>) -> bool {
+    matches!(wish.verb, "get" | "head")
+        && wish.resource.is_empty()
+        && (["/version", "/version/"].contains(&wish.path)
+            || OPEN.iter().skip(1).any(|root| below(wish.path, root)))
 }
 
 /// Lets the request through or says why not.
 pub(crate) fn authorize(user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
-    let allowed = open_to_all(info)
-        || user.groups.iter().any(|g| g == "system:masters")
-        || COMPONENTS.contains(&user.name.as_str())
-        || if info.is_resource() { rule_allows(user, info) } else { discovery_allows(user, info) };
-    if allowed { Ok(()) } else { Err(refusal(user, info)) }
+    if allows(user, &info.into()) { Ok(()) } else { Err(refusal(user, info)) }
 }
 
-fn rule_allows(user: &UserInfo, info: &RequestInfo) -> bool {
-    let resource = qualified(info);
+/// Whether a user may do something.
+pub(crate) fn allows(user: &UserInfo, wish: &Attributes<'_>) -> bool {
+    is_open(wish)
+        || may_all(user)
+        || if wish.resource.is_empty() { discovery_allows(user, wish) } else { rule_allows(user, wish) }
+}
+
+fn may_all(user: &UserInfo) -> bool {
+    is_member(user, "system:masters") || COMPONENTS.contains(&user.name.as_str())
+}
+
+fn is_member(user: &UserInfo, group: &str) -> bool {
+    user.groups.iter().any(|g| g == group)
+}
+
+/// What a user may do, as `SelfSubjectRulesReview` lists it: rules about resources and about paths.
+pub(crate) fn rules_for(user: &UserInfo) -> (Vec<Value>, Vec<Value>) {
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    if may_all(user) {
+        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    for rule in RULES.iter().filter(|rule| is_member(user, rule.group)) {
+        resources
+            .push(json!({"verbs": rule.verbs, "apiGroups": [rule.api_group], "resources": rule.resources}));
+    }
+    let discovery: &[&str] = if is_member(user, AUTHENTICATED) { &DISCOVERY } else { &[] };
+    let roots = discovery.iter().chain(OPEN.iter().filter(|root| !discovery.contains(*root)));
+    let urls: Vec<String> = roots.flat_map(|root| [(*root).to_owned(), format!("{root}/*")]).collect();
+    paths.push(json!({"verbs": ["get"], "nonResourceURLs": urls}));
+    (resources, paths)
+}
+
+fn rule_allows(user: &UserInfo, wish: &Attributes<'_>) -> bool {
+    let resource = qualified(wish.resource, wish.subresource);
     RULES.iter().any(|rule| {
-        user.groups.iter().any(|g| g == rule.group)
-            && rule.verbs.contains(&info.verb)
-            && rule.api_group == info.group
+        is_member(user, rule.group)
+            && rule.verbs.contains(&wish.verb)
+            && rule.api_group == wish.group
             && rule.resources.iter().any(|r| *r == "*" || *r == resource)
     })
 }
 
-fn discovery_allows(user: &UserInfo, info: &RequestInfo) -> bool {
-    user.groups.iter().any(|g| g == "system:authenticated")
-        && matches!(info.verb, "get" | "head")
-        && DISCOVERY.iter().any(|root| below(&info.path, root))
+fn discovery_allows(user: &UserInfo, wish: &Attributes<'_>) -> bool {
+    is_member(user, AUTHENTICATED)
+        && matches!(wish.verb, "get" | "head")
+        && DISCOVERY.iter().any(|root| below(wish.path, root))
 }
 
 fn below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn qualified(info: &RequestInfo) -> String {
-    if info.subresource.is_empty() {
-        info.resource.clone()
-    } else {
-        format!("{}/{}", info.resource, info.subresource)
-    }
+fn qualified(resource: &str, subresource: &str) -> String {
+    if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") }
 }
 
 fn refusal(user: &UserInfo, info: &RequestInfo) -> Status {
@@ -115,7 +185,7 @@ fn refusal(user: &UserInfo, info: &RequestInfo) -> Status {
         "User {:?} cannot {} resource {:?} in API group {:?} {scope}",
         user.name,
         info.verb,
-        qualified(info),
+        qualified(&info.resource, &info.subresource),
         info.group
     );
     Status::forbidden(&info.group, &info.resource, &info.name, &detail)

@@ -16,7 +16,9 @@ use tracing::Instrument as _;
 use crate::call::{Call, Server, stored_row};
 use crate::negotiation::Reader;
 use crate::request::{Options, RequestInfo, query_pairs};
-use crate::{authn, authz, component_status, handlers, health, metrics_api, output, paths, subresources};
+use crate::{
+    authn, authz, component_status, handlers, health, metrics_api, output, paths, reviews, subresources,
+};
 
 /// Answers one request, whatever happens.
 pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
@@ -154,6 +156,7 @@ async fn computed(call: &Arc<Call>, request: Request<Body>) -> Result<Response<B
     match (call.kind.group.as_ref(), call.kind.plural.as_ref()) {
         ("", "bindings") => subresources::binding::respond(call, request).await,
         ("", "componentstatuses") => component_status::respond(call, request.headers()),
+        ("authentication.k8s.io" | "authorization.k8s.io", _) => reviews::respond(call, request).await,
         _ => metrics_api::respond(call, request.headers()).await,
     }
 }

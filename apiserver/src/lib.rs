@@ -26,6 +26,7 @@ mod output;
 mod paths;
 mod registry;
 mod request;
+mod reviews;
 mod serve;
 mod subresources;
 mod webhook_client;

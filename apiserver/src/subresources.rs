@@ -26,7 +26,7 @@ pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         return Err(method_not_allowed());
     }
     match name {
-        "status" => status::respond(call, request).await,
+        "status" | "approval" => status::respond(call, request).await,
         "scale" => scale::respond(call, request).await,
         "binding" => binding::respond(call, request).await,
         "eviction" => eviction::respond(call, request).await,

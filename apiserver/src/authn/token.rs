@@ -11,7 +11,7 @@ use crate::call::Server;
 /// Start of every service account's user name.
 const USER_PREFIX: &str = "system:serviceaccount:";
 
-/// Why a token was refused; for the log only.
+/// Why a token was refused; for the log, and for who has a token reviewed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     /// Not signed by this cluster.
@@ -70,8 +70,18 @@ pub(crate) fn issue(server: &Server, grant: &Grant<'_>) -> Result<(String, i64),
     Ok((token, end))
 }
 
-/// The user a bearer token names.
+/// The user a bearer token names, if it is meant for this server.
 pub(super) async fn user_of(server: &Server, token: &str) -> Result<UserInfo, Refused> {
+    let own = issuer(server);
+    user_for(server, token, &[own]).await.map(|(user, _)| user)
+}
+
+/// The user a bearer token names, and which of these audiences it is meant for: at least one.
+pub(super) async fn user_for(
+    server: &Server,
+    token: &str,
+    audiences: &[String],
+) -> Result<(UserInfo, Vec<String>), Refused> {
     let claims = server.config.pki.token_key().verify(token)?;
     let now = server.clock.now().as_second();
     let (from, until) = (claims["nbf"].as_i64().unwrap_or(i64::MAX), claims["exp"].as_i64().unwrap_or(0));
@@ -79,12 +89,12 @@ pub(super) async fn user_of(server: &Server, token: &str) -> Result<UserInfo, Re
     if now + 10 < from || now - 10 > until {
         return Err(Refused::Time);
     }
-    let own = issuer(server);
-    let for_us = match &claims["aud"] {
-        Value::Array(list) => list.iter().any(|a| a == own.as_str()),
-        single => single == own.as_str(),
+    let is_meant_for = |audience: &&String| match &claims["aud"] {
+        Value::Array(list) => list.iter().any(|a| a == audience.as_str()),
+        single => single == audience.as_str(),
     };
-    if claims["iss"] != own.as_str() || !for_us {
+    let meant: Vec<String> = audiences.iter().filter(is_meant_for).cloned().collect();
+    if claims["iss"] != issuer(server).as_str() || meant.is_empty() {
         return Err(Refused::Audience);
     }
     let about = &claims["kubernetes.io"];
@@ -103,7 +113,7 @@ pub(super) async fn user_of(server: &Server, token: &str) -> Result<UserInfo, Re
             user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![text.to_owned()]);
         }
     }
-    Ok(user)
+    Ok((user, meant))
 }
 
 async fn alive(server: &Server, plural: &str, namespace: &str, reference: &Value) -> Result<(), Refused> {

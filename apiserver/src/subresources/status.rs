@@ -1,4 +1,5 @@
-//! `status`: what controllers write. Leaves the specification alone; metadata may travel along.
+//! `status`: what controllers write. Leaves the specification alone; metadata may travel along. The `approval` of a
+//! signing request is a part of it that others write.
 
 use std::sync::Arc;
 

@@ -1,0 +1,113 @@
+//! Rules of `authorization.k8s.io`: questions of who may do what.
+
+use serde_json::{Value, json};
+
+use super::check::{list, text};
+use crate::object;
+use crate::status::Cause;
+use crate::strategy::Strategy;
+
+/// May somebody, or the one who asks, do one thing.
+pub struct AccessReview {
+    /// Whether the question is about somebody who is named.
+    pub names_subject: bool,
+    /// Whether the question is about one namespace.
+    pub local: bool,
+}
+
+impl Strategy for AccessReview {
+    fn validate(&self, review: &Value) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        let spec = &review["spec"];
+        let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+        if !resource.is_null() && !other.is_null() {
+            let detail = "cannot be specified in combination with resourceAttributes";
+            causes.push(Cause::invalid("spec.nonResourceAttributes", other, detail));
+        }
+        if resource.is_null() && other.is_null() {
+            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            causes.push(Cause::required("spec.resourceAttributes", detail));
+        }
+        if self.names_subject && text(spec, "user").is_empty() && list(spec, "groups").is_empty() {
+            causes.push(Cause::required("spec.user", "at least one of user or group must be specified"));
+        }
+        let allowed: &[&str] = if self.local { &["namespace", "managedFields"] } else { &["managedFields"] };
+        let metadata = &review["metadata"];
+        let extra =
+            |(key, value): (&String, &Value)| !allowed.contains(&key.as_str()) && *value != Value::Null;
+        if metadata.as_object().is_some_and(|fields| fields.iter().any(extra)) {
+            let detail = if self.local { "must be empty except for namespace" } else { "must be empty" };
+            causes.push(Cause::invalid("metadata", metadata, detail));
+        }
+        if self.local {
+            local(&mut causes, review);
+        }
+        causes
+    }
+}
+
+fn local(causes: &mut Vec<Cause>, review: &Value) {
+    let (resource, other) = (&review["spec"]["resourceAttributes"], &review["spec"]["nonResourceAttributes"]);
+    let namespace = text(resource, "namespace");
+    if !resource.is_null() && namespace != object::namespace(review) {
+        let field = "spec.resourceAttributes.namespace";
+        causes.push(Cause::invalid(field, &json!(namespace), "must match metadata.namespace"));
+    }
+    if !other.is_null() {
+        causes.push(Cause::invalid(
+            "spec.nonResourceAttributes",
+            other,
+            "disallowed on this kind of request",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(review: &AccessReview, object: Value, expect: &[&str]) {
+        let texts: Vec<_> = review.validate(&object).iter().map(Cause::to_string).collect();
+        assert_eq!(texts, expect, "{object}");
+    }
+
+    #[test]
+    fn questions_that_cannot_be_answered() {
+        let own = AccessReview { names_subject: false, local: false };
+        check(&own, json!({"metadata": {}, "spec": {"resourceAttributes": {"verb": "get"}}}), &[]);
+        check(
+            &own,
+            json!({"metadata": {"name": "x"}, "spec": {}}),
+            &[
+                "spec.resourceAttributes: Required value: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                "metadata: Invalid value: {\"name\":\"x\"}: must be empty",
+            ],
+        );
+        check(
+            &own,
+            json!({"spec": {"resourceAttributes": {}, "nonResourceAttributes": {"path": "/"}}}),
+            &[
+                "spec.nonResourceAttributes: Invalid value: {\"path\":\"/\"}: cannot be specified in combination with resourceAttributes",
+            ],
+        );
+        let local = AccessReview { names_subject: true, local: true };
+        check(
+            &local,
+            json!({"metadata": {"namespace": "a"}, "spec": {"user": "u", "resourceAttributes": {"namespace": "a"}}}),
+            &[],
+        );
+        check(
+            &local,
+            json!({"metadata": {"namespace": "a"}, "spec": {"nonResourceAttributes": {}}}),
+            &[
+                "spec.user: Required value: at least one of user or group must be specified",
+                "spec.nonResourceAttributes: Invalid value: {}: disallowed on this kind of request",
+            ],
+        );
+        check(
+            &local,
+            json!({"metadata": {"namespace": "a"}, "spec": {"groups": ["g"], "resourceAttributes": {}}}),
+            &["spec.resourceAttributes.namespace: Invalid value: \"\": must match metadata.namespace"],
+        );
+    }
+}
