@@ -18,6 +18,7 @@ use crate::negotiation::Reader;
 use crate::request::{Options, RequestInfo, query_pairs};
 use crate::{
     authn, authz, component_status, handlers, health, metrics_api, output, paths, reviews, subresources,
+    warnings,
 };
 
 /// Answers one request, whatever happens.
@@ -42,7 +43,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         audit_id,
     );
     let work = async {
-        let options = Options { pretty: reader.pretty, ..Options::parse(&pairs?)? };
+        let options = Options { pretty: reader.pretty, ..Options::parse(info.verb, &pairs?)? };
         filter(Arc::clone(&server), info.clone(), options, request).await
     };
     let outcome = AssertUnwindSafe(work).catch_unwind().instrument(span.clone()).await;
@@ -111,11 +112,7 @@ async fn dispatch(
     let warnings = Mutex::default();
     let call = Arc::new(Call { server, user, user_agent, info, options, kind, stored, warnings });
     let mut response = route(&call, request).await?;
-    for warning in call.warnings.lock().iter() {
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - {:?}", printable(warning))) {
-            response.headers_mut().append("warning", value);
-        }
-    }
+    warnings::write(&call.warnings.lock(), response.headers_mut());
     Ok(response)
 }
 
@@ -172,9 +169,4 @@ pub(crate) fn not_implemented(what: &str) -> Response<Body> {
     body["code"] = StatusCode::NOT_IMPLEMENTED.as_u16().into();
     body["reason"] = "NotImplemented".into();
     output::json_value(StatusCode::NOT_IMPLEMENTED, &body)
-}
-
-/// Header values are visible ASCII.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' }).collect()
 }

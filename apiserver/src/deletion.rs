@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use api::{Kind, Status, object};
+use api::{Cause, Kind, Status, object};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::admission;
 use crate::call::{Call, parse, store_status};
 use crate::encode;
-use crate::request::{Propagation, dry_run, propagation};
+use crate::request::{self, Propagation};
 use crate::storage::{Change, Entry, Expect, Operation, StoreError};
 
 const ORPHAN: &str = "orphan";
@@ -25,35 +25,75 @@ const MAX_ATTEMPTS: usize = 16;
 pub(crate) struct DeleteOptions {
     pub(crate) grace_period_seconds: Option<i64>,
     pub(crate) propagation: Option<Propagation>,
+    /// `orphanDependents` is false in so many words: the answer to a delete that waits is 202.
+    pub(crate) cascades: bool,
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,
     pub(crate) dry_run: bool,
 }
 
 impl DeleteOptions {
-    /// The query's options, overridden by a body that says something.
+    /// The body's options, or the query's where there is no body.
+    ///
+    /// # Errors
+    /// 422 in the words of upstream's `ValidateDeleteOptions`.
     pub(crate) fn of(call: &Call, body: Option<&Value>) -> Result<Self, Status> {
-        let mut options = Self {
-            grace_period_seconds: call.options.grace_period_seconds,
-            propagation: call.options.propagation,
-            dry_run: call.options.dry_run,
-            ..Self::default()
-        };
-        let Some(body) = body else { return Ok(options) };
-        options.grace_period_seconds = body["gracePeriodSeconds"].as_i64().or(options.grace_period_seconds);
-        if let Some(word) = body["propagationPolicy"].as_str() {
-            options.propagation = Some(propagation(word)?);
-        } else if let Some(orphan) = body["orphanDependents"].as_bool() {
-            options.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
-        }
-        for word in body["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            options.dry_run |= dry_run(word)?;
-        }
+        let query = &call.options;
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        options.uid = text(&body["preconditions"]["uid"]);
-        options.resource_version = text(&body["preconditions"]["resourceVersion"]);
-        Ok(options)
+        let words = |value: &Value| value.as_array().into_iter().flatten().filter_map(text).collect();
+        let (grace, policy, orphan, dry_run): (_, _, _, Vec<String>) = match body {
+            Some(body) => (
+                body["gracePeriodSeconds"].as_i64(),
+                text(&body["propagationPolicy"]),
+                body["orphanDependents"].as_bool(),
+                words(&body["dryRun"]),
+            ),
+            None => (
+                query.grace_period_seconds,
+                query.propagation_policy.clone(),
+                query.orphan_dependents,
+                query.dry_run_words.clone(),
+            ),
+        };
+        let propagation = propagation(policy.as_deref(), orphan, &dry_run)?;
+        let preconditions = body.map(|body| &body["preconditions"]);
+        let precondition = |key: &str| preconditions.and_then(|of| text(&of[key]));
+        Ok(Self {
+            grace_period_seconds: grace,
+            propagation,
+            cascades: orphan == Some(false),
+            uid: precondition("uid"),
+            resource_version: precondition("resourceVersion"),
+            dry_run: !dry_run.is_empty(),
+        })
     }
+}
+
+fn propagation(
+    policy: Option<&str>,
+    orphan: Option<bool>,
+    dry_run: &[String],
+) -> Result<Option<Propagation>, Status> {
+    const FIELD: &str = "propagationPolicy";
+    let mut causes = Vec::new();
+    let mut propagation =
+        orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background });
+    if let Some(word) = policy {
+        if orphan.is_some() {
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            causes.push(Cause::invalid(FIELD, &word.into(), detail));
+        }
+        propagation = Propagation::parse(word);
+        if propagation.is_none() {
+            let supported = ["Foreground", "Background", "Orphan", "nil"];
+            causes.push(Cause::not_supported(FIELD, &word.into(), &supported));
+        }
+    }
+    causes.extend(request::dry_run(dry_run));
+    if causes.is_empty() {
+        return Ok(propagation);
+    }
+    Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", causes))
 }
 
 /// What becomes of an object that is to be deleted.

@@ -29,6 +29,7 @@ mod request;
 mod reviews;
 mod serve;
 mod subresources;
+mod warnings;
 mod webhook_client;
 
 pub mod discovery;

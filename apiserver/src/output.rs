@@ -185,7 +185,8 @@ pub(crate) fn table(
 ) -> Result<Value, Status> {
     let asked = call.options.include_object.as_str();
     let include = IncludeObject::parse(asked).ok_or_else(|| {
-        let cause = Cause::not_supported("includeObject", &asked.into(), &["Metadata", "None", "Object", ""]);
+        let detail = "must be 'Metadata', 'Object', 'None', or empty";
+        let cause = Cause::invalid("includeObject", &asked.into(), detail);
         Status::bad_request(format!(
             "Unable to convert to Table as requested: {}: {}",
             cause.field, cause.message

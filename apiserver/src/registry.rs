@@ -71,7 +71,10 @@ pub(crate) async fn create(call: &Call, mut object: Value) -> Result<Written, St
     }
     match last {
         Some((Attempt::NameTaken, name)) => {
-            Err(Status::already_exists(&call.kind.group, &call.kind.plural, &name))
+            let mut status = Status::already_exists(&call.kind.group, &call.kind.plural, &name);
+            status.message += ", the server was not able to generate a unique name for the object";
+            status.retry_after_seconds = Some(1);
+            Err(status)
         }
         _ => Err(Status::unavailable("the namespace keeps changing; try again")),
     }

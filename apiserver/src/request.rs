@@ -193,12 +193,16 @@ pub struct Options {
     pub timeout_seconds: Option<u64>,
     /// Nothing is to be stored.
     pub dry_run: bool,
+    /// `dryRun` as sent.
+    pub dry_run_words: Vec<String>,
     /// Who writes.
     pub field_manager: String,
     /// Treatment of unknown fields.
     pub field_validation: FieldValidation,
-    /// Treatment of dependents, for deletes.
-    pub propagation: Option<Propagation>,
+    /// `propagationPolicy` of a delete without a body, as sent.
+    pub propagation_policy: Option<String>,
+    /// `orphanDependents` of a delete without a body.
+    pub orphan_dependents: Option<bool>,
     /// Grace, for deletes.
     pub grace_period_seconds: Option<i64>,
     /// Indented JSON is wanted, by the query or because a person seems to ask.
@@ -217,8 +221,9 @@ impl Options {
     /// Reads a query. Unknown parameters are ignored, as upstream does.
     ///
     /// # Errors
-    /// 400 for values that do not parse, 422 for values outside an enumeration.
-    pub fn parse(pairs: &[(String, String)]) -> Result<Self, Status> {
+    /// 400 for values that do not parse, 422 for values the verb does not allow. A delete's are checked
+    /// once its body is known.
+    pub fn parse(verb: &str, pairs: &[(String, String)]) -> Result<Self, Status> {
         let mut options = Self::default();
         for (at, (key, value)) in pairs.iter().enumerate() {
             // Of several values upstream reads the first; `dryRun` is a list.
@@ -226,7 +231,30 @@ impl Options {
                 options.set(key, value)?;
             }
         }
+        options.dry_run = !options.dry_run_words.is_empty();
+        options.check_write(verb, pairs)?;
         Ok(options)
+    }
+
+    /// Upstream's `ValidateCreateOptions` and its like.
+    fn check_write(&mut self, verb: &str, pairs: &[(String, String)]) -> Result<(), Status> {
+        let kind = match verb {
+            "create" => "CreateOptions",
+            "update" => "UpdateOptions",
+            "patch" => "PatchOptions",
+            _ => return Ok(()),
+        };
+        let word = pairs.iter().find(|(key, _)| key == "fieldValidation").map_or("", |(_, value)| value);
+        let mut causes = field_manager(&self.field_manager);
+        causes.extend(dry_run(&self.dry_run_words));
+        match FieldValidation::parse(word) {
+            Some(validation) => self.field_validation = validation,
+            None => {
+                let supported = ["", "Ignore", "Strict", "Warn"];
+                causes.push(Cause::not_supported("fieldValidation", &word.into(), &supported));
+            }
+        }
+        if causes.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", kind, "", causes)) }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), Status> {
@@ -242,14 +270,10 @@ impl Options {
             "allowWatchBookmarks" => self.allow_watch_bookmarks = truth(value),
             "sendInitialEvents" => self.send_initial_events = Some(truth(value)),
             "timeoutSeconds" => self.timeout_seconds = Some(number(value)?),
-            "dryRun" => self.dry_run |= dry_run(value)?,
+            "dryRun" => self.dry_run_words.extend((!value.is_empty()).then(|| value.to_owned())),
             "fieldManager" => value.clone_into(&mut self.field_manager),
-            "fieldValidation" => self.field_validation = field_validation(value)?,
-            "propagationPolicy" => self.propagation = Some(propagation(value)?),
-            "orphanDependents" if !value.is_empty() => {
-                let policy = if truth(value) { Propagation::Orphan } else { Propagation::Background };
-                self.propagation = Some(policy);
-            }
+            "propagationPolicy" => self.propagation_policy = Some(value.to_owned()),
+            "orphanDependents" => self.orphan_dependents = Some(truth(value)),
             "gracePeriodSeconds" => self.grace_period_seconds = Some(number(value)?),
             "includeObject" => value.clone_into(&mut self.include_object),
             "gantry.dev/at" => value.clone_into(&mut self.at),
@@ -272,33 +296,29 @@ fn number<T: std::str::FromStr>(value: &str) -> Result<T, Status> {
         .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")))
 }
 
-/// `All` or nothing.
-pub(crate) fn dry_run(value: &str) -> Result<bool, Status> {
-    match value {
-        "" => Ok(false),
-        "All" => Ok(true),
-        other => {
-            let cause = Cause::not_supported("dryRun", &serde_json::json!([other]), &["All"]);
-            Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]))
-        }
+/// Upstream's `ValidateDryRun`: `All` or nothing.
+pub(crate) fn dry_run(words: &[String]) -> Option<Cause> {
+    let known = words.iter().all(|word| word == "All");
+    (!known).then(|| Cause::not_supported("dryRun", &serde_json::json!(words), &["All"]))
+}
+
+/// Upstream's `ValidateFieldManager`.
+fn field_manager(name: &str) -> Vec<Cause> {
+    const LONGEST: usize = 128;
+    let mut causes = Vec::new();
+    if name.len() > LONGEST {
+        causes.push(Cause::too_long("fieldManager", LONGEST));
     }
+    for (at, character) in name.char_indices().filter(|(_, c)| c.is_control() || is_odd_space(*c)) {
+        let shown = format!("invalid character U+{:04X} (at position {at})", u32::from(character));
+        causes.push(Cause::invalid("fieldManager", &name.into(), &shown));
+    }
+    causes
 }
 
-fn field_validation(value: &str) -> Result<FieldValidation, Status> {
-    FieldValidation::parse(value).ok_or_else(|| {
-        let supported = ["", "Ignore", "Strict", "Warn"];
-        let cause = Cause::not_supported("fieldValidation", &value.into(), &supported);
-        Status::invalid("meta.k8s.io", "CreateOptions", "", vec![cause])
-    })
-}
-
-/// A propagation policy by its word.
-pub(crate) fn propagation(value: &str) -> Result<Propagation, Status> {
-    Propagation::parse(value).ok_or_else(|| {
-        let supported = ["Foreground", "Background", "Orphan", "nil"];
-        let cause = Cause::not_supported("propagationPolicy", &value.into(), &supported);
-        Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause])
-    })
+/// Of all white space Go prints only the plain blank.
+fn is_odd_space(character: char) -> bool {
+    character.is_whitespace() && character != ' '
 }
 
 /// The pairs of a query string, decoded.
@@ -318,7 +338,7 @@ mod tests {
     fn check(method: &str, uri: &str, expect: &str) {
         let uri: Uri = uri.parse().expect("a uri");
         let pairs = query_pairs(&uri).expect("pairs");
-        let options = Options::parse(&pairs).expect("options");
+        let options = Options::parse("get", &pairs).expect("options");
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let i = RequestInfo::parse(&method, &uri, options.watch);
         let got =
@@ -348,12 +368,24 @@ mod tests {
 
     #[test]
     fn bad_options_are_refused() {
-        let parse = |key: &str, value: &str| {
-            Options::parse(&[(key.to_owned(), value.to_owned())]).err().map(|s| (s.code(), s.message))
+        let parse = |verb: &str, pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Options::parse(verb, &pairs).err().map_or_else(String::new, |status| status.message)
         };
-        assert_eq!(parse("limit", "many").map(|e| e.0), Some(400));
-        assert_eq!(parse("fieldValidation", "Loose").map(|e| e.0), Some(422));
-        assert_eq!(parse("propagationPolicy", "Sideways").map(|e| e.0), Some(422));
-        assert_eq!(parse("unheardOf", "x"), None);
+        assert_eq!(parse("list", &[("limit", "many")]), "strconv.ParseInt: parsing \"many\": invalid syntax");
+        assert_eq!(
+            parse("create", &[("fieldValidation", "Loose")]),
+            "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Loose\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+        );
+        assert_eq!(
+            parse("patch", &[("dryRun", "All"), ("dryRun", "Some")]),
+            "PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"All\",\"Some\"]: supported values: \"All\""
+        );
+        assert_eq!(
+            parse("update", &[("fieldManager", "a\tb")]),
+            "UpdateOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\tb\": invalid character U+0009 (at position 1)"
+        );
+        assert_eq!(parse("get", &[("dryRun", "Some"), ("unheardOf", "x")]), "");
+        assert_eq!(parse("list", &[("limit", "-1"), ("limit", "many")]), "");
     }
 }

@@ -211,3 +211,8 @@ fn access() {
 fn history() {
     check("history.txt");
 }
+
+#[test]
+fn options() {
+    check("options.txt");
+}

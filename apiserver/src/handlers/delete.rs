@@ -22,6 +22,9 @@ pub(crate) async fn respond(call: &Call, request: Request<Body>) -> Result<Respo
     let sent = body::other(call, request, body::DELETE_OPTIONS).await?;
     let options = DeleteOptions::of(call, sent.as_ref())?;
     let deleted = deletion::delete(call, &call.info.name, &options).await?;
+    if options.cascades && !deleted.gone {
+        return output::object(call, &headers, StatusCode::ACCEPTED, &deleted.bytes);
+    }
     answer(call, &headers, &deleted)
 }
 

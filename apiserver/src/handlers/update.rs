@@ -14,6 +14,7 @@ use crate::registry::{self, Part, metadata};
 pub(crate) async fn respond(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let headers = request.headers().clone();
     let mut object = body::object(call, request).await?;
+    metadata::check_place(call, &object)?;
     metadata::agree_named(call, &mut object)?;
     let written = put(call, object, Part::Object).await?;
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };

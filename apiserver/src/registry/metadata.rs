@@ -26,6 +26,26 @@ pub(crate) fn agree(call: &Call, object: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// Refuses a replacement that says it is another object, or none.
+pub(crate) fn check_place(call: &Call, object: &Value) -> Result<(), Status> {
+    let (name, namespace) = (object::name(object), object::namespace(object));
+    let info = &call.info;
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            info.name
+        )));
+    }
+    if name == info.name && !info.namespace.is_empty() && !namespace.is_empty() && namespace != info.namespace
+    {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            info.namespace
+        )));
+    }
+    Ok(())
+}
+
 /// Makes a body sent to an object's own URL agree with its name, or says how it does not.
 pub(crate) fn agree_named(call: &Call, object: &mut Value) -> Result<(), Status> {
     let (name, wanted) = (object::name(object).to_owned(), call.info.name.as_str());
