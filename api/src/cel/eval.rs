@@ -10,7 +10,7 @@ use super::ast::{ACCUMULATOR, Call, Comprehension, Entry, Expr, Kind, Literal, o
 use super::cost::{self, LIST_COST, MAP_COST, MESSAGE_COST};
 use super::error::EvalError;
 use super::functions::Form;
-use super::library::Args;
+use super::library::{self, Args};
 use super::program::{Bindings, Program};
 use super::value::{Entries, Eval, Key, List, Map, Text, Value};
 
@@ -92,8 +92,7 @@ impl<'a> Evaluator<'a, '_> {
             let value = self.eval(element)?;
             values.extend(present(value, optionals.contains(&at))?);
         }
-        // A list of constants is one itself.
-        if elements.is_empty() || !elements.iter().all(|element| matches!(element.kind, Kind::Literal(_))) {
+        if elements.is_empty() || !elements.iter().all(is_constant) {
             self.charge(LIST_COST)?;
         }
         Ok(Value::list(values))
@@ -111,7 +110,9 @@ impl<'a> Evaluator<'a, '_> {
                 out.insert(key, value);
             }
         }
-        self.charge(MAP_COST)?;
+        if entries.is_empty() || !entries.iter().all(|e| is_constant(&e.key) && is_constant(&e.value)) {
+            self.charge(MAP_COST)?;
+        }
         Ok(Value::Map(Map::Values(Arc::new(out))))
     }
 
@@ -161,7 +162,9 @@ impl<'a> Evaluator<'a, '_> {
                 let sizes = cost::ArgSizes::of(resolved.function.name, overload, &values);
                 let args = Args { name: resolved.function.name, overload, values, regex };
                 let value = run(args)?;
-                self.charge(sizes.call(&value))?;
+                if !is_constant(expr) {
+                    self.charge(sizes.call(&value))?;
+                }
                 Ok(value)
             }
             _ => Err(EvalError::no_overload()),
@@ -292,6 +295,25 @@ impl<'a> Evaluator<'a, '_> {
     }
 }
 
+/// Whether upstream computes it when compiling, so that it costs nothing later: literals, conversions of
+/// literals, and lists and maps of nothing else.
+fn is_constant(expr: &Expr) -> bool {
+    match &expr.kind {
+        Kind::Literal(_) => true,
+        Kind::List(elements, optionals) => {
+            !elements.is_empty() && optionals.is_empty() && elements.iter().all(is_constant)
+        }
+        Kind::Map(entries) => {
+            !entries.is_empty()
+                && entries.iter().all(|e| !e.optional && is_constant(&e.key) && is_constant(&e.value))
+        }
+        Kind::Call(Call { function, target: None, args }) => {
+            matches!(&args[..], [Expr { kind: Kind::Literal(_), .. }]) && library::is_conversion(function)
+        }
+        _ => false,
+    }
+}
+
 fn constant(literal: &Literal) -> Value<'_> {
     match literal {
         Literal::Null => Value::Null,
@@ -398,3 +420,6 @@ pub(crate) fn display(value: &Value<'_>) -> String {
         other => other.type_name(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,14 @@ fn check_items(items: usize) -> Eval<()> {
     if items > MAX_RESULT_ITEMS { Err(EvalError::over_budget()) } else { Ok(()) }
 }
 
+/// Whether a function converts one value to a type.
+pub(crate) fn is_conversion(name: &str) -> bool {
+    matches!(
+        name,
+        "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "type" | "uint"
+    )
+}
+
 /// How a function of this name is evaluated; none if there is no such function.
 pub(crate) fn form(name: &str) -> Option<Form> {
     Some(match name {
