@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use super::ast::{ACCUMULATOR, Call, Comprehension, Entry, Expr, Kind, Literal, operators};
+use super::ast::{ACCUMULATOR, Call, Comprehension, Entry, Expr, Field, Kind, Literal, operators};
+use super::checker::Resolved;
 use super::cost::{self, LIST_COST, MAP_COST, MESSAGE_COST};
 use super::error::EvalError;
 use super::functions::Form;
-use super::library::{self, Args};
+use super::library::{self, Args, Run};
 use super::program::{Bindings, Program};
 use super::value::{Entries, Eval, Key, List, Map, Text, Value};
 
@@ -48,20 +49,22 @@ impl<'a> Evaluator<'a, '_> {
             Kind::Call(call) => self.call(expr, call),
             Kind::List(elements, optionals) => self.list(elements, optionals),
             Kind::Map(entries) => self.map(entries),
-            Kind::Struct(_, fields) => {
-                let mut out = Entries::default();
-                for field in fields {
-                    let value = self.eval(&field.value)?;
-                    if let Some(value) = present(value, field.optional)? {
-                        out.insert(Key::String(Text::Borrowed(&field.name)), value);
-                    }
-                }
-                self.charge(MESSAGE_COST)?;
-                Ok(Value::Map(Map::Values(Arc::new(out))))
-            }
+            Kind::Struct(_, fields) => self.message(fields),
             Kind::Comprehension(fold) => self.comprehension(fold),
             Kind::Error => Err(EvalError::new("invalid expression")),
         }
+    }
+
+    fn message(&mut self, fields: &'a [Field]) -> Eval<Value<'a>> {
+        let mut out = Entries::default();
+        for field in fields {
+            let value = self.eval(&field.value)?;
+            if let Some(value) = present(value, field.optional)? {
+                out.insert(Key::String(Text::Borrowed(&field.name)), value);
+            }
+        }
+        self.charge(MESSAGE_COST)?;
+        Ok(Value::Map(Map::Values(Arc::new(out))))
     }
 
     fn ident(&mut self, expr: &'a Expr, name: &'a str) -> Eval<Value<'a>> {
@@ -120,55 +123,77 @@ impl<'a> Evaluator<'a, '_> {
         let Some(Some(resolved)) = self.program.checked.calls.get(expr.id) else {
             return Err(EvalError::no_overload());
         };
-        let operands = || call.target.as_deref().into_iter().chain(&call.args);
         match (resolved.function.form, &call.args[..]) {
             (Form::And, [left, right]) => self.logical(left, right, false),
             (Form::Or, [left, right]) => self.logical(left, right, true),
-            (Form::Conditional, [condition, yes, no]) => match self.eval(condition)? {
-                Value::Bool(true) => self.eval(yes),
-                Value::Bool(false) => self.eval(no),
-                _ => Err(EvalError::no_overload()),
-            },
-            (Form::NotStrictlyFalse, [operand]) => {
-                let value = self.absorbable(operand)?;
-                self.charge(1)?;
-                Ok(Value::Bool(!matches!(value, Ok(Value::Bool(false)))))
-            }
+            (Form::Conditional, [condition, yes, no]) => self.conditional(condition, yes, no),
+            (Form::NotStrictlyFalse, [operand]) => self.not_strictly_false(operand),
             (Form::OptionalOr, [other]) => self.optional_or(call, other),
             (Form::Index { optional }, [operand, index]) => self.index(operand, index, optional),
-            (Form::OptionalSelect, [operand, field]) => {
-                let operand = self.eval(operand)?;
-                let Some(key) = self.eval(field)?.as_key() else { return Err(EvalError::no_overload()) };
-                self.charge(1)?;
-                select(&operand, &key, true)
-            }
+            (Form::OptionalSelect, [operand, field]) => self.optional_select(operand, field),
             (Form::Strict(run), _) => {
-                let mut values = Vec::with_capacity(call.args.len() + 1);
-                // Taken, not copied: what a macro builds must not be copied for each element.
-                let builds = matches!(resolved.function.name, operators::ADD | operators::MAP_INSERT);
-                for (at, operand) in operands().enumerate() {
-                    values.push(match &operand.kind {
-                        Kind::Ident(name) if builds && at == 0 && name == ACCUMULATOR => {
-                            self.take_accumulator(name)?
-                        }
-                        _ => self.eval(operand)?,
-                    });
-                }
-                let overload = match &resolved.overloads[..] {
-                    [only] => only.id,
-                    _ => "",
-                };
-                let regex = self.program.regexes.get(&expr.id);
-                let sizes = cost::ArgSizes::of(resolved.function.name, overload, &values);
-                let args = Args { name: resolved.function.name, overload, values, regex };
-                let value = run(args)?;
-                if !is_constant(expr) {
-                    self.charge(sizes.call(&value))?;
-                }
-                Ok(value)
+                let values = self.arguments(resolved, call)?;
+                self.run(expr, resolved, run, values)
             }
             _ => Err(EvalError::no_overload()),
         }
+    }
+
+    fn conditional(&mut self, condition: &'a Expr, yes: &'a Expr, no: &'a Expr) -> Eval<Value<'a>> {
+        match self.eval(condition)? {
+            Value::Bool(true) => self.eval(yes),
+            Value::Bool(false) => self.eval(no),
+            _ => Err(EvalError::no_overload()),
+        }
+    }
+
+    fn not_strictly_false(&mut self, operand: &'a Expr) -> Eval<Value<'a>> {
+        let value = self.absorbable(operand)?;
+        self.charge(1)?;
+        Ok(Value::Bool(!matches!(value, Ok(Value::Bool(false)))))
+    }
+
+    fn optional_select(&mut self, operand: &'a Expr, field: &'a Expr) -> Eval<Value<'a>> {
+        let operand = self.eval(operand)?;
+        let Some(key) = self.eval(field)?.as_key() else { return Err(EvalError::no_overload()) };
+        self.charge(1)?;
+        select(&operand, &key, true)
+    }
+
+    fn arguments(&mut self, resolved: &Resolved, call: &'a Call) -> Eval<Vec<Value<'a>>> {
+        let mut values = Vec::with_capacity(call.args.len() + 1);
+        // Taken, not copied: what a macro builds must not be copied for each element.
+        let builds = matches!(resolved.function.name, operators::ADD | operators::MAP_INSERT);
+        for (at, operand) in call.target.as_deref().into_iter().chain(&call.args).enumerate() {
+            values.push(match &operand.kind {
+                Kind::Ident(name) if builds && at == 0 && name == ACCUMULATOR => {
+                    self.take_accumulator(name)?
+                }
+                _ => self.eval(operand)?,
+            });
+        }
+        Ok(values)
+    }
+
+    fn run(
+        &mut self,
+        expr: &'a Expr,
+        resolved: &Resolved,
+        run: Run,
+        values: Vec<Value<'a>>,
+    ) -> Eval<Value<'a>> {
+        let name = resolved.function.name;
+        let overload = match &resolved.overloads[..] {
+            [only] => only.id,
+            _ => "",
+        };
+        let sizes = cost::ArgSizes::of(name, overload, &values);
+        let regex = self.program.regexes.get(&expr.id);
+        let value = run(Args { name, overload, values, regex })?;
+        if !is_constant(expr) {
+            self.charge(sizes.call(&value))?;
+        }
+        Ok(value)
     }
 
     /// Evaluates something whose failure may be absorbed; running out of budget never is.
@@ -240,25 +265,16 @@ impl<'a> Evaluator<'a, '_> {
     fn fold(&mut self, fold: &'a Comprehension, range: &Value<'a>) -> Eval<()> {
         match range {
             Value::List(list) => {
-                for at in 0..list.len() {
-                    let item = list.get(at).unwrap_or_else(|| Err(EvalError::no_overload()));
-                    let (first, second) = match fold.variable2 {
-                        Some(_) => (Ok(Value::Int(at as i64)), Some(item)),
-                        None => (item, None),
-                    };
-                    if !self.turn(fold, first, second)? {
-                        break;
-                    }
+                let mut at = 0;
+                while at < list.len() && self.turn(fold, &Turn::Item(list, at))? {
+                    at += 1;
                 }
                 Ok(())
             }
             Value::Map(map) => {
-                for key in map.keys() {
-                    let value = match (&fold.variable2, key.as_key()) {
-                        (Some(_), Some(key)) => map.get(&key),
-                        _ => None,
-                    };
-                    if !self.turn(fold, Ok(key), value)? {
+                let mut keys = map.keys().into_iter();
+                while let Some(key) = keys.next() {
+                    if !self.turn(fold, &Turn::Entry(map, key))? {
                         break;
                     }
                 }
@@ -269,29 +285,51 @@ impl<'a> Evaluator<'a, '_> {
     }
 
     /// One turn of the loop; false if the condition ends it before.
-    fn turn(
-        &mut self,
-        fold: &'a Comprehension,
-        first: Eval<Value<'a>>,
-        second: Option<Eval<Value<'a>>>,
-    ) -> Eval<bool> {
-        let accumulator = self.scopes.len().saturating_sub(1);
-        self.scopes.push((&fold.variable, first));
-        if let (Some(name), Some(value)) = (&fold.variable2, second) {
-            self.scopes.push((name, value));
+    fn turn(&mut self, fold: &'a Comprehension, turn: &Turn<'_, 'a>) -> Eval<bool> {
+        let outer = self.scopes.len();
+        self.enter(fold, turn);
+        let goes_on = !matches!(self.absorbable(&fold.condition)?, Ok(Value::Bool(false)));
+        if !goes_on {
+            self.scopes.truncate(outer);
+            return Ok(false);
         }
-        let outcome = self.absorbable(&fold.condition).and_then(|condition| {
-            if matches!(condition, Ok(Value::Bool(false))) {
-                return Ok(None);
-            }
-            self.absorbable(&fold.step).map(Some)
-        });
-        self.scopes.truncate(accumulator + 1);
-        let Some(value) = outcome? else { return Ok(false) };
+        let value = self.absorbable(&fold.step)?;
+        self.scopes.truncate(outer);
         if let Some((_, slot)) = self.scopes.last_mut() {
             *slot = value;
         }
         Ok(true)
+    }
+
+    /// Gives the loop's variables their values.
+    fn enter(&mut self, fold: &'a Comprehension, turn: &Turn<'_, 'a>) {
+        let (first, second) = turn.values(fold.variable2.is_some());
+        self.scopes.push((&fold.variable, first));
+        if let (Some(name), Some(value)) = (&fold.variable2, second) {
+            self.scopes.push((name, value));
+        }
+    }
+}
+
+/// What a loop is at.
+enum Turn<'t, 'a> {
+    Item(&'t List<'a>, usize),
+    Entry(&'t Map<'a>, Value<'a>),
+}
+
+impl<'a> Turn<'_, 'a> {
+    /// The values of the first and, if there are two, the second variable.
+    fn values(&self, two: bool) -> (Eval<Value<'a>>, Option<Eval<Value<'a>>>) {
+        match self {
+            Self::Item(list, at) => {
+                let item = list.get(*at).unwrap_or_else(|| Err(EvalError::no_overload()));
+                if two { (Ok(Value::Int(*at as i64)), Some(item)) } else { (item, None) }
+            }
+            Self::Entry(map, key) => {
+                let value = key.as_key().filter(|_| two).and_then(|key| map.get(&key));
+                (Ok(key.clone()), value)
+            }
+        }
     }
 }
 

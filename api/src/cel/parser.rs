@@ -184,74 +184,98 @@ impl Parser<'_> {
     /// `or ? or : expr`
     fn expr(&mut self) -> Parse<Expr> {
         self.enter(Rule::Expr)?;
-        let condition = self.logical(operators::OR, "||")?;
-        let whole = match self.take("?") {
-            None => condition,
-            Some(offset) => {
-                let id = self.id(offset);
-                let height = self.height;
-                let yes = self.logical(operators::OR, "||")?;
-                let height = height.max(self.height);
-                self.expect(":")?;
-                let no = self.expr()?;
-                self.raise(height)?;
-                call(id, operators::CONDITIONAL, vec![condition, yes, no])
-            }
-        };
+        let condition = self.or()?;
+        let whole = if self.is_symbol("?") { self.conditional(condition) } else { Ok(condition) };
         self.leave(Rule::Expr, 1);
-        Ok(whole)
+        whole
     }
 
-    /// A chain of `||`, or of `&&`, made into a balanced tree: thousands of terms do not nest deep.
-    fn logical(&mut self, function: &str, symbol: &str) -> Parse<Expr> {
-        let mut terms = vec![self.logical_term(function)?];
+    fn conditional(&mut self, condition: Expr) -> Parse<Expr> {
+        let offset = self.next().offset;
+        let id = self.id(offset);
+        let height = self.height;
+        let yes = self.or()?;
+        let height = height.max(self.height);
+        self.expect(":")?;
+        let no = self.expr()?;
+        self.raise(height)?;
+        Ok(call(id, operators::CONDITIONAL, vec![condition, yes, no]))
+    }
+
+    /// A chain of `||`, made into a balanced tree: thousands of terms do not nest deep.
+    fn or(&mut self) -> Parse<Expr> {
+        let first = self.and()?;
+        if self.is_symbol("||") { self.chain(first, operators::OR, "||", Self::and) } else { Ok(first) }
+    }
+
+    /// A chain of `&&`, likewise.
+    fn and(&mut self) -> Parse<Expr> {
+        let first = self.binary(1)?;
+        let comparison = |parser: &mut Self| parser.binary(1);
+        if self.is_symbol("&&") { self.chain(first, operators::AND, "&&", comparison) } else { Ok(first) }
+    }
+
+    fn chain(
+        &mut self,
+        first: Expr,
+        function: &str,
+        symbol: &str,
+        term: fn(&mut Self) -> Parse<Expr>,
+    ) -> Parse<Expr> {
+        let mut terms = vec![first];
         let mut ids = Vec::new();
         while let Some(offset) = self.take(symbol) {
             let height = self.height;
-            terms.push(self.logical_term(function)?);
+            terms.push(term(self)?);
             self.height = self.height.max(height);
             ids.push(self.id(offset));
         }
         Ok(balanced(function, &mut terms.into_iter(), &ids))
     }
 
-    fn logical_term(&mut self, function: &str) -> Parse<Expr> {
-        if function == operators::OR { self.logical(operators::AND, "&&") } else { self.binary(1) }
-    }
-
     /// Operators that bind at least this tightly: 1 for comparisons, 2 for sums, 3 for products.
     fn binary(&mut self, least: u8) -> Parse<Expr> {
         let mut left = self.unary()?;
         let (mut relations, mut sums) = (0, 0);
-        loop {
-            let token = self.peek();
-            let is_operator = matches!(token.kind, TokenKind::Symbol | TokenKind::Keyword);
-            let Some((function, binds)) =
-                operators::binary(&token.text).filter(|(_, binds)| is_operator && *binds >= least)
-            else {
-                break;
-            };
-            let rule = if binds == 1 { Rule::Relation } else { Rule::Calc };
-            self.enter(rule)?;
+        while let Some((function, binds)) = self.operator(least) {
             *(if binds == 1 { &mut relations } else { &mut sums }) += 1;
-            let offset = self.next().offset;
-            let id = self.id(offset);
-            let height = self.height;
-            let right = self.binary(binds + 1)?;
-            self.raise(height)?;
-            left = call(id, function, vec![left, right]);
+            left = self.operation(left, function, binds)?;
         }
         self.leave(Rule::Relation, relations);
         self.leave(Rule::Calc, sums);
         Ok(left)
     }
 
+    /// The operator ahead, if it binds that tightly.
+    fn operator(&self, least: u8) -> Option<(&'static str, u8)> {
+        let token = self.peek();
+        let is_operator = matches!(token.kind, TokenKind::Symbol | TokenKind::Keyword);
+        operators::binary(&token.text).filter(|(_, binds)| is_operator && *binds >= least)
+    }
+
+    fn operation(&mut self, left: Expr, function: &str, binds: u8) -> Parse<Expr> {
+        self.enter(if binds == 1 { Rule::Relation } else { Rule::Calc })?;
+        let offset = self.next().offset;
+        let id = self.id(offset);
+        let height = self.height;
+        let right = self.binary(binds + 1)?;
+        self.raise(height)?;
+        Ok(call(id, function, vec![left, right]))
+    }
+
     fn unary(&mut self) -> Parse<Expr> {
-        let sign = if self.is_symbol("!") { "!" } else { "-" };
         let number = matches!(self.peek_at(1).kind, TokenKind::Int | TokenKind::Float);
-        if !self.is_symbol(sign) || (sign == "-" && number) {
-            return self.member();
+        if self.is_symbol("!") {
+            self.signed("!", operators::NOT)
+        } else if self.is_symbol("-") && !number {
+            self.signed("-", operators::NEGATE)
+        } else {
+            self.member()
         }
+    }
+
+    /// After any number of the same sign.
+    fn signed(&mut self, sign: &str, function: &str) -> Parse<Expr> {
         let first = self.peek().offset;
         let mut count = 0;
         while self.take(sign).is_some() {
@@ -262,7 +286,6 @@ impl Parser<'_> {
         }
         let id = self.id(first);
         let operand = self.member()?;
-        let function = if sign == "!" { operators::NOT } else { operators::NEGATE };
         Ok(call(id, function, vec![operand]))
     }
 
@@ -270,53 +293,65 @@ impl Parser<'_> {
         let mut operand = self.primary()?;
         let mut count = 0;
         while self.is_symbol(".") || self.is_symbol("[") {
-            self.enter(Rule::Member)?;
             count += 1;
-            let height = self.height;
-            self.height = 0;
-            operand = if self.is_symbol(".") { self.selection(operand)? } else { self.index(operand)? };
-            self.raise(height)?;
+            operand = self.below(operand)?;
         }
         self.leave(Rule::Member, count);
         Ok(operand)
+    }
+
+    /// One selection, call or index on what was read.
+    fn below(&mut self, operand: Expr) -> Parse<Expr> {
+        self.enter(Rule::Member)?;
+        let height = self.height;
+        self.height = 0;
+        let whole = if self.is_symbol(".") { self.selection(operand)? } else { self.index(operand)? };
+        self.raise(height)?;
+        Ok(whole)
     }
 
     /// `.field`, `.?field`, `.method(…)`
     fn selection(&mut self, operand: Expr) -> Parse<Expr> {
         let dot = self.next().offset;
         let optional = self.take("?").is_some();
+        let at = self.peek().offset;
+        let name = self.field_name(dot, optional)?;
+        if optional {
+            let id = self.id(dot);
+            let field = self.node(at, Kind::Literal(Literal::String(name)));
+            return Ok(call(id, operators::OPT_SELECT, vec![operand, field]));
+        }
+        match self.take("(") {
+            Some(open) => self.finish_call(open, name, Some(operand)),
+            None => Ok(self.node(dot, Kind::Select { operand: Box::new(operand), field: name, test: false })),
+        }
+    }
+
+    /// The arguments of a call whose parenthesis was read.
+    fn finish_call(&mut self, open: usize, name: String, target: Option<Expr>) -> Parse<Expr> {
+        let id = self.id(open);
+        let args = self.arguments()?;
+        Ok(self.call_or_macro(id, name, target, args))
+    }
+
+    fn field_name(&mut self, dot: usize, optional: bool) -> Parse<String> {
         let token = self.peek().clone();
-        let name = match token.kind {
-            TokenKind::Ident => token.text.clone(),
+        let wrong = match token.kind {
+            TokenKind::Ident => {
+                self.at += 1;
+                return Ok(token.text);
+            }
             TokenKind::EscapedIdent => {
                 self.issues.report(Some(dot), "unsupported syntax: '`'".to_owned());
                 return Err(Stop);
             }
             _ if optional => return self.unexpected("{IDENTIFIER, ESC_IDENTIFIER}"),
-            _ => {
-                let text = match token.kind {
-                    TokenKind::Keyword => {
-                        format!("Syntax error: mismatched input '{}' expecting IDENTIFIER", token.text)
-                    }
-                    TokenKind::End => "Syntax error: no viable alternative at input '.'".to_owned(),
-                    _ => format!("Syntax error: no viable alternative at input '.{}'", token.text),
-                };
-                self.issues.report(Some(token.offset), text);
-                return Err(Stop);
-            }
+            TokenKind::Keyword => format!("mismatched input '{}' expecting IDENTIFIER", token.text),
+            TokenKind::End => "no viable alternative at input '.'".to_owned(),
+            _ => format!("no viable alternative at input '.{}'", token.text),
         };
-        self.at += 1;
-        if optional {
-            let id = self.id(dot);
-            let field = self.node(token.offset, Kind::Literal(Literal::String(name)));
-            return Ok(call(id, operators::OPT_SELECT, vec![operand, field]));
-        }
-        let Some(open) = self.take("(") else {
-            return Ok(self.node(dot, Kind::Select { operand: Box::new(operand), field: name, test: false }));
-        };
-        let id = self.id(open);
-        let args = self.arguments()?;
-        Ok(self.call_or_macro(id, name, Some(operand), args))
+        self.issues.report(Some(token.offset), format!("Syntax error: {wrong}"));
+        Err(Stop)
     }
 
     fn index(&mut self, operand: Expr) -> Parse<Expr> {
@@ -349,36 +384,33 @@ impl Parser<'_> {
 
     fn primary(&mut self) -> Parse<Expr> {
         self.height = 0;
-        let token = self.peek().clone();
-        match token.kind {
-            TokenKind::Symbol => match token.text.as_str() {
-                "(" => {
-                    self.at += 1;
-                    let inner = self.expr()?;
-                    self.expect(")")?;
-                    Ok(inner)
-                }
-                "[" => self.list(),
-                "{" => self.map(),
-                "." => self.name(),
-                "-" if matches!(self.peek_at(1).kind, TokenKind::Int | TokenKind::Float) => self.number(),
-                _ => self.unexpected(START_OF_EXPRESSION),
-            },
-            TokenKind::Ident => self.name(),
-            TokenKind::Int | TokenKind::Uint | TokenKind::Float => self.number(),
-            TokenKind::String | TokenKind::Bytes => Ok(self.text()),
-            TokenKind::Keyword => {
-                let literal = match token.text.as_str() {
-                    "true" => Literal::Bool(true),
-                    "false" => Literal::Bool(false),
-                    "null" => Literal::Null,
-                    _ => return self.unexpected(START_OF_EXPRESSION),
-                };
-                self.at += 1;
-                Ok(self.node(token.offset, Kind::Literal(literal)))
-            }
-            TokenKind::EscapedIdent | TokenKind::End => self.unexpected(START_OF_EXPRESSION),
+        let number = matches!(self.peek_at(1).kind, TokenKind::Int | TokenKind::Float);
+        let token = self.peek();
+        match (token.kind, token.text.as_str()) {
+            (TokenKind::Symbol, "(") => self.nested(),
+            (TokenKind::Symbol, "[") => self.list(),
+            (TokenKind::Symbol, "{") => self.map(),
+            (TokenKind::Symbol, ".") | (TokenKind::Ident, _) => self.name(),
+            (TokenKind::Symbol, "-") if number => Ok(self.number()),
+            (TokenKind::Int | TokenKind::Uint | TokenKind::Float, _) => Ok(self.number()),
+            (TokenKind::String | TokenKind::Bytes, _) => Ok(self.text()),
+            (TokenKind::Keyword, "true") => Ok(self.keyword(Literal::Bool(true))),
+            (TokenKind::Keyword, "false") => Ok(self.keyword(Literal::Bool(false))),
+            (TokenKind::Keyword, "null") => Ok(self.keyword(Literal::Null)),
+            _ => self.unexpected(START_OF_EXPRESSION),
         }
+    }
+
+    fn keyword(&mut self, literal: Literal) -> Expr {
+        let offset = self.next().offset;
+        self.node(offset, Kind::Literal(literal))
+    }
+
+    fn nested(&mut self) -> Parse<Expr> {
+        self.at += 1;
+        let inner = self.expr()?;
+        self.expect(")")?;
+        Ok(inner)
     }
 
     /// An identifier, a call, or a message literal.
@@ -403,11 +435,7 @@ impl Parser<'_> {
         let name = format!("{leading}{}", token.text);
         match self.take("(") {
             None => Ok(self.node(token.offset, Kind::Ident(name))),
-            Some(open) => {
-                let id = self.id(open);
-                let args = self.arguments()?;
-                Ok(self.call_or_macro(id, name, None, args))
-            }
+            Some(open) => self.finish_call(open, name, None),
         }
     }
 
@@ -508,7 +536,7 @@ impl Parser<'_> {
         Ok(Expr { id, kind: Kind::Map(entries) })
     }
 
-    fn number(&mut self) -> Parse<Expr> {
+    fn number(&mut self) -> Expr {
         let offset = self.peek().offset;
         let sign = if self.take("-").is_some() { "-" } else { "" };
         let token = self.next();
@@ -533,7 +561,7 @@ impl Parser<'_> {
                 value.map(Literal::Int).map_err(|_| "invalid int literal")
             }
         };
-        Ok(self.literal(offset, read))
+        self.literal(offset, read)
     }
 
     fn text(&mut self) -> Expr {
