@@ -139,7 +139,7 @@ impl Checker<'_> {
             self.out.variables.insert(name.to_owned());
             return Some(variable.ty.clone());
         }
-        let ty = type_named(name)?;
+        let ty = Type::named(name)?;
         if let Some(slot) = self.out.type_names.get_mut(id) {
             *slot = Some(ty.clone());
         }
@@ -306,8 +306,8 @@ impl Checker<'_> {
     fn instantiate(&mut self, overload: &Overload) -> (Vec<Type>, Type) {
         let mut own = Substitution::default();
         let mut names = BTreeSet::new();
-        overload.params.iter().for_each(|param| params_in(param, &mut names));
-        params_in(&overload.result, &mut names);
+        overload.params.iter().for_each(|param| param.variables(&mut names));
+        overload.result.variables(&mut names);
         for name in names {
             let fresh = self.fresh();
             own.assign(&fresh, &Type::Param(name));
@@ -452,39 +452,6 @@ fn qualified_name(expr: &Expr) -> Option<String> {
         Kind::Ident(name) => Some(name.clone()),
         Kind::Select { operand, field, test: false } => Some(format!("{}.{field}", qualified_name(operand)?)),
         _ => None,
-    }
-}
-
-/// Types that can be named in an expression.
-fn type_named(name: &str) -> Option<Type> {
-    Some(match name {
-        "google.protobuf.Timestamp" => Type::Timestamp,
-        "google.protobuf.Duration" => Type::Duration,
-        "null_type" => Type::Null,
-        "list" => Type::list(Type::Dyn),
-        "map" => Type::map(Type::Dyn, Type::Dyn),
-        "optional_type" => Type::optional(Type::Dyn),
-        "type" => Type::Type(None),
-        "bool" | "int" | "uint" | "double" | "string" | "bytes" | "dyn" => Type::parse(name),
-        "net.IP" | "net.CIDR" => Type::Opaque(name.into()),
-        "kubernetes.Quantity" | "kubernetes.URL" | "kubernetes.Semver" | "kubernetes.NamedFormat" => {
-            Type::Object(name.into())
-        }
-        _ => return None,
-    })
-}
-
-fn params_in(ty: &Type, names: &mut BTreeSet<Arc<str>>) {
-    match ty {
-        Type::Param(name) => {
-            names.insert(name.clone());
-        }
-        Type::List(inner) | Type::Optional(inner) | Type::Type(Some(inner)) => params_in(inner, names),
-        Type::Map(keys, values) => {
-            params_in(keys, names);
-            params_in(values, names);
-        }
-        _ => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! Types of expressions, and when one can stand for another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -97,6 +97,40 @@ impl Type {
         }
     }
 
+    /// The type of this name in an expression.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "google.protobuf.Timestamp" => Self::Timestamp,
+            "google.protobuf.Duration" => Self::Duration,
+            "null_type" => Self::Null,
+            "list" => Self::list(Self::Dyn),
+            "map" => Self::map(Self::Dyn, Self::Dyn),
+            "optional_type" => Self::optional(Self::Dyn),
+            "type" => Self::Type(None),
+            "bool" | "int" | "uint" | "double" | "string" | "bytes" | "dyn" => Self::parse(name),
+            "net.IP" | "net.CIDR" => Self::Opaque(name.into()),
+            "kubernetes.Quantity" | "kubernetes.URL" | "kubernetes.Semver" | "kubernetes.NamedFormat" => {
+                Self::Object(name.into())
+            }
+            _ => return None,
+        })
+    }
+
+    /// The placeholders in it.
+    pub(crate) fn variables(&self, names: &mut BTreeSet<Arc<str>>) {
+        match self {
+            Self::Param(name) => {
+                names.insert(name.clone());
+            }
+            Self::List(inner) | Self::Optional(inner) | Self::Type(Some(inner)) => inner.variables(names),
+            Self::Map(keys, values) => {
+                keys.variables(names);
+                values.variables(names);
+            }
+            _ => {}
+        }
+    }
+
     /// Parses what signatures in [`super::functions`] are written in.
     pub(crate) fn parse(text: &str) -> Self {
         let inside = |prefix: &str| text.strip_prefix(prefix)?.strip_suffix(')');
@@ -155,14 +189,18 @@ impl fmt::Display for Type {
 }
 
 /// What type variables stand for, as far as known.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Substitution(BTreeMap<Arc<str>, Type>);
+#[derive(Debug, Default)]
+pub(crate) struct Substitution {
+    known: BTreeMap<Arc<str>, Type>,
+    /// What was there before each change of the attempt under way, to undo it.
+    undo: Vec<(Arc<str>, Option<Type>)>,
+}
 
 impl Substitution {
     /// The type with variables replaced; unknown ones become `dyn` if asked.
     pub(crate) fn apply(&self, ty: &Type, unknown_to_dyn: bool) -> Type {
         match ty {
-            Type::Param(name) => match self.0.get(name) {
+            Type::Param(name) => match self.known.get(name) {
                 Some(found) => self.apply(found, unknown_to_dyn),
                 None if unknown_to_dyn => Type::Dyn,
                 None => ty.clone(),
@@ -173,25 +211,27 @@ impl Substitution {
 
     /// Whether values of one type can be taken for the other; remembers what this says of variables.
     pub(crate) fn assign(&mut self, from: &Type, to: &Type) -> bool {
-        let mut tried = self.clone();
-        let fits = tried.unify(from, to);
-        if fits {
-            *self = tried;
-        }
-        fits
+        self.assign_all(std::slice::from_ref(from), std::slice::from_ref(to))
     }
 
     /// As [`Self::assign`], for argument lists.
     pub(crate) fn assign_all(&mut self, from: &[Type], to: &[Type]) -> bool {
-        if from.len() != to.len() {
-            return false;
-        }
-        let mut tried = self.clone();
-        let fits = from.iter().zip(to).all(|(from, to)| tried.unify(from, to));
-        if fits {
-            *self = tried;
+        self.undo.clear();
+        let fits = from.len() == to.len() && from.iter().zip(to).all(|(from, to)| self.unify(from, to));
+        if !fits {
+            while let Some((name, before)) = self.undo.pop() {
+                match before {
+                    Some(ty) => self.known.insert(name, ty),
+                    None => self.known.remove(&name),
+                };
+            }
         }
         fits
+    }
+
+    fn set(&mut self, name: &Arc<str>, ty: Type) {
+        let before = self.known.insert(name.clone(), ty);
+        self.undo.push((name.clone(), before));
     }
 
     fn unify(&mut self, from: &Type, to: &Type) -> bool {
@@ -222,7 +262,7 @@ impl Substitution {
         if matches!(ty, Type::Param(other) if other == name) {
             return Bound::Yes;
         }
-        if let Some(known) = self.0.get(name).cloned() {
+        if let Some(known) = self.known.get(name).cloned() {
             if *ty == known {
                 return Bound::Yes;
             }
@@ -231,21 +271,21 @@ impl Substitution {
             }
             let general = most_general(ty, &known).clone();
             if !self.occurs(name, &general) {
-                self.0.insert(name.clone(), general);
+                self.set(name, general);
             }
             return Bound::Yes;
         }
         if self.occurs(name, ty) {
             return Bound::Occurs;
         }
-        self.0.insert(name.clone(), ty.clone());
+        self.set(name, ty.clone());
         Bound::Yes
     }
 
     fn occurs(&self, name: &Arc<str>, ty: &Type) -> bool {
         match ty {
             Type::Param(other) if other == name => true,
-            Type::Param(other) => self.0.get(other).is_some_and(|known| self.occurs(name, known)),
+            Type::Param(other) => self.known.get(other).is_some_and(|known| self.occurs(name, known)),
             Type::List(inner) | Type::Optional(inner) | Type::Type(Some(inner)) => self.occurs(name, inner),
             Type::Map(keys, values) => self.occurs(name, keys) || self.occurs(name, values),
             _ => false,
