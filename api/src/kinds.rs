@@ -42,7 +42,7 @@ mod storage;
 
 pub use autoscaling::{v1_to_v2 as autoscaler_to_v2, v2_to_v1 as autoscaler_to_v1};
 pub use events::{from_core as event_to_v1, to_core as event_to_core};
-pub use lookup::{GroupListing, VersionListing};
+pub use lookup::{GroupListing, VersionListing, aggregation_priority};
 
 /// All kinds this program serves.
 pub fn builtin() -> KindTable {

@@ -1,15 +1,17 @@
-//! Objects every cluster has: namespaces, their default accounts, and the `kubernetes` Service with its
-//! endpoints. Reconciled at each start, so a changed address is corrected.
+//! Objects every cluster has: namespaces, their default accounts, system priority classes, the range of service
+//! addresses, and the `kubernetes` Service with its endpoints. Reconciled at each start, so a changed address is corrected.
 //!
 //! Entry points: [`run`] at start, then [`keep`] as long as the server lives.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::strategies::scheduling::SYSTEM_CLASSES;
 use api::{Reason, Status, object};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
+use crate::api_services;
 use crate::call::{Call, Server, store_status};
 use crate::registry::{self, Part};
 
@@ -34,7 +36,31 @@ pub(crate) async fn run(server: &Arc<Server>, port: u16) -> Result<(), Status> {
         ensure(server, ("", "v1", "configmaps"), name, authority, |new, old| take(new, old, &["data"]))
             .await?;
     }
+    for (name, value, description) in SYSTEM_CLASSES {
+        let class = json!({"metadata": {"name": name}, "value": value, "description": description});
+        ensure(server, ("scheduling.k8s.io", "v1", "priorityclasses"), "", class, |_, _| false).await?;
+    }
+    service_range(server).await?;
+    api_services::reconcile(server).await?;
     service(server, port).await
+}
+
+/// The range services get their addresses from, which is a setting of the server and always ready.
+async fn service_range(server: &Arc<Server>) -> Result<(), Status> {
+    let ready = json!([{"type": "Ready", "status": "True", "reason": "", "lastTransitionTime": server.now(),
+                        "message": "Kubernetes Service CIDR is ready"}]);
+    let range = json!({
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [server.config.service_range.to_string()]},
+    });
+    ensure(server, ("networking.k8s.io", "v1", "servicecidrs"), "", range, |_, old| {
+        let missing = !old["status"]["conditions"].is_array();
+        if missing {
+            old["status"]["conditions"] = ready.clone();
+        }
+        missing
+    })
+    .await
 }
 
 /// Restores the `kubernetes` Service and its endpoints whenever somebody changes or deletes them.
@@ -112,7 +138,7 @@ fn take(new: &Value, old: &mut Value, keys: &[&str]) -> bool {
 }
 
 /// Creates an object, or lets `adjust(wanted, stored)` change the one that is there.
-async fn ensure(
+pub(crate) async fn ensure(
     server: &Arc<Server>,
     (group, version, plural): (&str, &str, &str),
     namespace: &str,
@@ -125,7 +151,8 @@ async fn ensure(
     if server.stored(&call.key(&name)).await?.is_none() {
         match registry::create(&call, wanted.clone()).await {
             Err(status) if status.reason == Reason::AlreadyExists => {}
-            outcome => return outcome.map(|_| ()),
+            // Adjusting follows: a creator may not set status, for one.
+            outcome => outcome.map(|_| ())?,
         }
     }
     registry::update(&call, &name, Part::Whole, |current| {

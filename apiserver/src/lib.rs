@@ -6,6 +6,7 @@
 
 mod admission;
 mod allocators;
+mod api_services;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -164,6 +165,7 @@ pub async fn run(
     });
     bootstrap::run(&server, port).await.map_err(Error::Bootstrap)?;
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));
+    shutdown.spawn_until(api_services::keep(Arc::clone(&server)));
     shutdown.spawn_until(expiry::run(Arc::clone(&server)));
     if let Some(listener) = listener {
         shutdown.spawn(serve::accept_loop(Arc::clone(&server), listener, acceptor));

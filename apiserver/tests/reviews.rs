@@ -174,3 +174,31 @@ async fn signing_requests_carry_their_author_and_stay_as_they_are() {
         world.send(&admin(), "PATCH", &format!("{path}/me"), json!({"spec": {"username": "root"}})).await;
     assert_eq!(kept["spec"]["username"], "admin");
 }
+
+#[tokio::test]
+async fn a_fresh_cluster_has_its_classes_ranges_and_api_services() {
+    let world = world().await;
+    let get = async |path: &str| world.send(&admin(), "GET", path, Value::Null).await.1;
+    let class = get("/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical").await;
+    assert_eq!((&class["value"], &class["metadata"]["generation"]), (&json!(2_000_001_000), &json!(1)));
+    let range = get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await;
+    assert_eq!(range["spec"]["cidrs"], json!(["10.43.0.0/16"]));
+    assert_eq!(range["status"]["conditions"][0]["status"], "True");
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let core = get(&format!("{services}/v1.")).await;
+    assert_eq!(core["metadata"]["labels"], json!({"kube-aggregator.kubernetes.io/automanaged": "onstart"}));
+    let expect = json!({"version": "v1", "groupPriorityMinimum": 18000, "versionPriority": 1});
+    assert_eq!(core["spec"], expect);
+    assert_eq!(core["status"]["conditions"][0]["reason"], "Local");
+    assert_eq!(get(&format!("{services}/v2.autoscaling")).await["spec"]["versionPriority"], 30);
+
+    let other = json!({"metadata": {"name": "v1.other.example.com"}, "spec": {"group": "other.example.com", "version": "v1",
+        "groupPriorityMinimum": 100, "versionPriority": 100, "service": {"namespace": "default", "name": "other"}}});
+    let made = world.ask(&admin(), services, other).await;
+    assert_eq!(made["spec"]["service"]["port"], 443);
+    let condition = &made["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["status"], &condition["reason"]),
+        (&json!("False"), &json!("FailedDiscoveryCheck"))
+    );
+}

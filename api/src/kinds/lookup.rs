@@ -4,30 +4,45 @@ use std::sync::Arc;
 
 use super::{Kind, KindTable};
 
-/// Order of groups in `/apis`, as upstream's priorities give it; others follow by name.
-const GROUP_ORDER: [&str; 21] = [
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "resource.k8s.io",
+/// Groups in the order of `/apis`, with upstream's priorities; others follow by name.
+const GROUP_ORDER: [(&str, u32); 21] = [
+    ("", 18_000),
+    ("apiregistration.k8s.io", 18_000),
+    ("apps", 17_800),
+    ("events.k8s.io", 17_750),
+    ("authentication.k8s.io", 17_700),
+    ("authorization.k8s.io", 17_600),
+    ("autoscaling", 17_500),
+    ("batch", 17_400),
+    ("certificates.k8s.io", 17_300),
+    ("networking.k8s.io", 17_200),
+    ("policy", 17_100),
+    ("rbac.authorization.k8s.io", 17_000),
+    ("storage.k8s.io", 16_800),
+    ("admissionregistration.k8s.io", 16_700),
+    ("apiextensions.k8s.io", 16_700),
+    ("scheduling.k8s.io", 16_600),
+    ("coordination.k8s.io", 16_500),
+    ("node.k8s.io", 16_300),
+    ("discovery.k8s.io", 16_200),
+    ("flowcontrol.apiserver.k8s.io", 16_100),
+    ("resource.k8s.io", 15_900),
 ];
+/// Priority of the groups of custom resources, and of their versions.
+const CUSTOM_PRIORITY: (u32, u32) = (1000, 100);
+
+/// Priorities of a group and a version of it, as the version's API service names them, and whether they are
+/// fixed; custom resources share one pair.
+pub fn aggregation_priority(group: &str, version: &str) -> ((u32, u32), bool) {
+    let fixed = GROUP_ORDER.iter().find(|(name, _)| *name == group);
+    let of_version = match (group, version) {
+        ("", _) => 1,
+        ("autoscaling", "v2") => 30,
+        ("flowcontrol.apiserver.k8s.io", _) => 21,
+        _ => 15,
+    };
+    fixed.map_or((CUSTOM_PRIORITY, false), |(_, of_group)| ((*of_group, of_version), true))
+}
 
 /// One group as discovery lists it.
 #[derive(Clone)]
@@ -111,7 +126,7 @@ impl KindTable {
 }
 
 fn group_rank(group: &str) -> usize {
-    GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len())
+    GROUP_ORDER.iter().position(|(name, _)| *name == group).unwrap_or(GROUP_ORDER.len())
 }
 
 /// Kubernetes' version priority: GA over beta over alpha, then the larger numbers; others last.

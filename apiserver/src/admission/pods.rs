@@ -1,7 +1,7 @@
 //! What the cluster decides about every pod: how long it survives a sick node, and its priority.
 
-use api::Status;
-use api::object;
+use api::strategies::scheduling::SYSTEM_CLASSES;
+use api::{Status, object};
 use serde_json::{Value, json};
 
 use super::is_pod;
@@ -11,10 +11,6 @@ use crate::storage::Operation;
 /// Seconds a pod stays on a node that is not ready or not reachable (upstream's default).
 const TOLERATION_SECONDS: i64 = 300;
 const SICK_NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
-
-/// Priority classes that exist without an object.
-const SYSTEM_CLASSES: [(&str, i64); 2] =
-    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 
 /// Adds the two tolerations unless the pod has an opinion.
 pub(super) async fn default_toleration_seconds(
@@ -53,7 +49,7 @@ pub(super) async fn priority(call: &Call, pod: &mut Value) -> Result<Vec<Operati
     let class = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
     let (value, preemption) = if class.is_empty() {
         (0, "PreemptLowerPriority".to_owned())
-    } else if let Some((_, value)) = SYSTEM_CLASSES.iter().find(|(name, _)| *name == class) {
+    } else if let Some((_, value, _)) = SYSTEM_CLASSES.iter().find(|(name, ..)| *name == class) {
         (*value, "PreemptLowerPriority".to_owned())
     } else {
         let key = api::names::storage_key("scheduling.k8s.io", "priorityclasses", None, &class);
