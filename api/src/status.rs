@@ -332,7 +332,10 @@ impl Status {
             let causes = self
                 .causes
                 .iter()
-                .map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}))
+                .map(|c| match c.field.as_str() {
+                    "" => json!({"reason": c.reason, "message": c.message}),
+                    field => json!({"reason": c.reason, "message": c.message, "field": field}),
+                })
                 .collect();
             details.insert("causes".to_owned(), Value::Array(causes));
         }

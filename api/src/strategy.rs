@@ -73,6 +73,12 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether a delete that names no policy leaves the object's dependents alive, as those of the first
+    /// kinds do for compatibility (`rest.OrphanDependents`).
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
+
     /// Whether a PUT to a missing name creates it.
     fn allow_create_on_update(&self) -> bool {
         false

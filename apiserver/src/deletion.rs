@@ -120,7 +120,8 @@ pub(crate) struct Deleted {
 /// Decides, given an object as stored, what a delete does to it.
 pub(crate) fn decide(kind: &Kind, current: &Value, options: &DeleteOptions, now: Timestamp) -> Deletion {
     let mut new = current.clone();
-    let waits = set_finalizers(&mut new, options.propagation) || holds_namespace(&new);
+    let policy = options.propagation.or_else(|| default_policy(kind, current));
+    let waits = set_finalizers(&mut new, policy) || holds_namespace(&new);
     let grace = grace(kind, current, options.grace_period_seconds);
     if object::is_deleting(current) {
         return decide_again(&new, current, grace, waits);
@@ -130,6 +131,12 @@ pub(crate) fn decide(kind: &Kind, current: &Value, options: &DeleteOptions, now:
     }
     mark(&mut new, now, grace);
     Deletion::Mark(new)
+}
+
+/// Old kinds leave their dependents alone unless told otherwise; a finalizer that is there tells.
+fn default_policy(kind: &Kind, current: &Value) -> Option<Propagation> {
+    let told = object::finalizers(current).iter().any(|f| *f == ORPHAN || *f == FOREGROUND);
+    (kind.strategy.orphans_dependents() && !told).then_some(Propagation::Orphan)
 }
 
 /// A second delete may shorten the grace period; with 0 it removes.
@@ -281,7 +288,8 @@ fn terminating(object: &mut Value) {
     }
 }
 
-fn preconditions(call: &Call, current: &Value, options: &DeleteOptions) -> Result<(), Status> {
+/// 409 unless the object is the one the options mean.
+pub(crate) fn preconditions(call: &Call, current: &Value, options: &DeleteOptions) -> Result<(), Status> {
     let checks = [
         ("UID", "deleted and then recreated", &options.uid, object::uid(current)),
         ("ResourceVersion", "modified", &options.resource_version, object::resource_version(current)),

@@ -3,8 +3,8 @@
 pub(crate) mod binding;
 mod eviction;
 mod finalize;
+mod part;
 mod scale;
-mod status;
 mod token;
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use http::{Request, Response};
 use crate::call::Call;
 use crate::chain::{method_not_allowed, not_implemented};
 use crate::node_proxy;
+use crate::registry::Part;
 use crate::request::query_pairs;
 
 /// Answers a request to a subresource of a stored kind.
@@ -26,7 +27,8 @@ pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         return Err(method_not_allowed());
     }
     match name {
-        "status" | "approval" => status::respond(call, request).await,
+        "status" | "approval" => part::respond(call, request, Part::Status).await,
+        "ephemeralcontainers" | "resize" => part::respond(call, request, Part::Object).await,
         "scale" => scale::respond(call, request).await,
         "binding" => binding::respond(call, request).await,
         "eviction" => eviction::respond(call, request).await,

@@ -216,3 +216,13 @@ fn history() {
 fn options() {
     check("options.txt");
 }
+
+#[test]
+fn eviction() {
+    check("eviction.txt");
+}
+
+#[test]
+fn parts() {
+    check("parts.txt");
+}

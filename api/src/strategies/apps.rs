@@ -225,6 +225,9 @@ fn rolling_update(causes: &mut Vec<Cause>, rolling: &Value) {
 }
 
 #[cfg(test)]
+mod set_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

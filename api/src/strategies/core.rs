@@ -353,6 +353,11 @@ impl Strategy for Endpoints {
 }
 
 #[cfg(test)]
+mod amount_tests;
+#[cfg(test)]
+mod volume_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -45,6 +45,11 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value, context: &Context) {
+        match context.subresource.as_str() {
+            "ephemeralcontainers" => update::keep_ephemeral(object, old),
+            "resize" => update::keep_resources(object, old),
+            _ => {}
+        }
         if context.subresource == "status" {
             let class = &old["status"]["qosClass"];
             if class.is_string()

@@ -53,13 +53,19 @@ fn scale_of(object: &Value) -> Result<Value, Status> {
             metadata[key] = value.clone();
         }
     }
-    let selector = LabelSelector::from_object(&object["spec"]["selector"])?;
+    let selector = selector_of(&object["spec"]["selector"])?;
     Ok(json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or_default()},
         "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or_default(),
                    "selector": selector.to_string()},
     }))
+}
+
+/// A `LabelSelector`, or the plain map of labels replication controllers have.
+fn selector_of(selector: &Value) -> Result<LabelSelector, Status> {
+    let plain = selector.as_object().is_some_and(|map| map.values().all(Value::is_string));
+    Ok(if plain { LabelSelector::from_map(selector)? } else { LabelSelector::from_object(selector)? })
 }
 
 /// The object with the replicas of a Scale; its resourceVersion and uid become preconditions.

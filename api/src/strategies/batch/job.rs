@@ -51,6 +51,10 @@ impl Strategy for Job {
         }
     }
 
+    fn orphans_dependents(&self) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         let spec = &object["spec"];

@@ -34,6 +34,10 @@ impl Strategy for ReplicationController {
         object["status"] = json!({"replicas": 0});
     }
 
+    fn orphans_dependents(&self) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         let spec = &object["spec"];

@@ -13,6 +13,7 @@ use crate::status::Cause;
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const ONE_HANDLER: &str = "may not specify more than 1 handler type";
+const NOT_EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
 const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
 
 /// Which list of the pod the container is in.
@@ -59,13 +60,36 @@ pub(super) fn validate(
     }
     if kind == Kind::Main || (kind == Kind::Init && restarts == "Always") {
         lifecycle(causes, item, path, pod);
+    } else if kind == Kind::Ephemeral {
+        ephemeral(causes, item, path, pod);
     } else {
-        let detail = match kind {
-            Kind::Ephemeral => "cannot be set for an Ephemeral Container",
-            _ => "may not be set for init containers without restartPolicy=Always",
-        };
+        let detail = "may not be set for init containers without restartPolicy=Always";
         for field in ["lifecycle"].into_iter().chain(PROBES).filter(|field| !item[*field].is_null()) {
             causes.push(Cause::forbidden(at(field), detail));
+        }
+    }
+}
+
+/// What helps to look into a pod must not become part of its work.
+fn ephemeral(causes: &mut Vec<Cause>, item: &Value, path: &str, pod: &Value) {
+    let target = &item["targetContainerName"];
+    let mut others = list(pod, "containers").iter().chain(list(pod, "initContainers"));
+    if !text(item, "targetContainerName").is_empty() && !others.any(|other| other["name"] == *target) {
+        causes.push(Cause::not_found(format!("{path}.targetContainerName"), target));
+    }
+    let given = |value: &Value| match value {
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    };
+    let work = ["ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "lifecycle"];
+    for field in work.into_iter().chain(PROBES).filter(|field| given(&item[*field])) {
+        causes.push(Cause::forbidden(format!("{path}.{field}"), NOT_EPHEMERAL));
+    }
+    for (at, mount) in list(item, "volumeMounts").iter().enumerate() {
+        for field in ["subPath", "subPathExpr"].into_iter().filter(|field| !text(mount, field).is_empty()) {
+            causes.push(Cause::forbidden(format!("{path}.volumeMounts[{at}].{field}"), NOT_EPHEMERAL));
         }
     }
 }

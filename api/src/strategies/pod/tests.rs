@@ -180,3 +180,94 @@ fn classes() {
     assert_eq!(class(json!({"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": both})), "Burstable");
     assert_eq!(class(json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}})), "Burstable");
 }
+
+#[test]
+fn resizes() {
+    let amounts = |cpu: &str| json!({"requests": {"cpu": cpu, "memory": "1Gi"}, "limits": {"cpu": "2"}});
+    let with = |resources: Value| {
+        let spec =
+            merge::apply(&spec(), &json!({"containers": [container(json!({"resources": resources}))]}));
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": spec.unwrap(), "status": {"phase": "Running"}})
+    };
+    let check = |old: &Value, new: &Value, expect: &[&str]| {
+        let mut new = new.clone();
+        let context = Context { now: String::new(), subresource: "resize".to_owned() };
+        Pod.prepare_for_update(&mut new, old, &context);
+        let texts: Vec<_> = Pod.validate_change(&new, old, "resize").iter().map(Cause::to_string).collect();
+        assert_eq!(texts, expect);
+        new
+    };
+    let old = with(amounts("1"));
+    let mut more = with(amounts("1500m"));
+    more["metadata"]["labels"] = json!({});
+    more["spec"]["hostname"] = "lost".into();
+    let kept = check(&old, &more, &[]);
+    assert_eq!((&kept["metadata"], &kept["spec"]["hostname"]), (&old["metadata"], &Value::Null));
+    assert_eq!(kept["spec"]["containers"][0]["resources"], amounts("1500m"));
+    check(
+        &old,
+        &with(
+            json!({"requests": {"cpu": "1", "memory": "1Gi", "x.io/y": "1"}, "limits": {"cpu": "2", "x.io/y": "1"}}),
+        ),
+        &["spec: Forbidden: only cpu and memory resources are mutable"],
+    );
+    check(
+        &old,
+        &with(json!({"requests": {"cpu": "1"}})),
+        &[
+            "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
+            "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
+        ],
+    );
+    let both = json!({"cpu": "2", "memory": "1Gi"});
+    let mut guaranteed = with(json!({"requests": both, "limits": both}));
+    guaranteed["status"]["qosClass"] = "Guaranteed".into();
+    let less = with(json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": both}));
+    check(
+        &guaranteed,
+        &less,
+        &["spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing"],
+    );
+    let mut named = more.clone();
+    named["spec"]["containers"][0]["name"] = "other".into();
+    check(
+        &old,
+        &named,
+        &["spec.containers: Forbidden: containers may not be renamed or reordered on resize"],
+    );
+    let mut silent = old.clone();
+    silent["status"]["containerStatuses"] = json!([{"name": "web", "state": {"running": {}}}]);
+    check(&silent, &more, &["spec: Forbidden: Pod running on node without support for resize"]);
+    let mut own = old.clone();
+    own["spec"]["resources"] = json!({"limits": {"cpu": "4"}});
+    check(&own, &more, &[": Forbidden: pods with pod-level resources cannot be resized"]);
+}
+
+#[test]
+fn ephemeral_containers() {
+    let look = json!({"name": "look", "image": "i:1", "imagePullPolicy": "IfNotPresent",
+        "terminationMessagePolicy": "File"});
+    check(json!({"ephemeralContainers": [look]}), &[]);
+    let mut bad = look.clone();
+    bad["targetContainerName"] = "nobody".into();
+    bad["ports"] = json!([{"containerPort": 1, "protocol": "TCP"}]);
+    bad["volumeMounts"] = json!([{"name": "data", "mountPath": "/d", "subPath": "x"}]);
+    let path = "spec.ephemeralContainers[0]";
+    let refused = "Forbidden: cannot be set for an Ephemeral Container";
+    check(
+        json!({"ephemeralContainers": [bad]}),
+        &[
+            &format!("{path}.targetContainerName: Not found: \"nobody\""),
+            &format!("{path}.ports: {refused}"),
+            &format!("{path}.volumeMounts[0].subPath: {refused}"),
+        ],
+    );
+    let mut old = json!({"spec": spec()});
+    old["spec"]["ephemeralContainers"] = json!([look]);
+    let mut new = old.clone();
+    new["spec"]["ephemeralContainers"][0]["name"] = "other".into();
+    assert_eq!(
+        Pod.validate_change(&new, &old, "ephemeralcontainers")[0].to_string(),
+        "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"look\" may not be removed\n"
+    );
+}

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::super::check::{self, list, text};
 use super::qos_class;
+use crate::object;
 use crate::status::Cause;
+
+const CONTAINER_LISTS: [&str; 2] = ["containers", "initContainers"];
 
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
     `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
@@ -14,7 +17,7 @@ const CHANGEABLE: &str = "pod updates may not change fields other than `spec.con
 pub(super) fn validate(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let (new, old) = (&new["spec"], &old["spec"]);
-    for field in ["containers", "initContainers"] {
+    for field in CONTAINER_LISTS {
         if list(new, field).len() != list(old, field).len() {
             let detail = "pod updates may not add or remove containers";
             causes.push(Cause::forbidden(format!("spec.{field}"), detail));
@@ -84,7 +87,7 @@ fn tolerations(causes: &mut Vec<Cause>, new: &Value, old: &Value) {
 /// The new specification with everything that may change put back.
 fn munged(new: &Value, old: &Value) -> Value {
     let mut spec = new.clone();
-    for field in ["containers", "initContainers"] {
+    for field in CONTAINER_LISTS {
         for (at, container) in
             spec.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
         {
@@ -118,8 +121,43 @@ fn differences(new: &Value, old: &Value) -> String {
         .collect()
 }
 
+/// What a write through `ephemeralcontainers` may carry; all else stays as it was.
+pub(super) fn keep_ephemeral(new: &mut Value, old: &Value) {
+    let mut kept = old.clone();
+    if let Some(spec) = kept.get_mut("spec") {
+        check::copy(spec, &new["spec"], "ephemeralContainers");
+    }
+    *new = kept;
+}
+
+/// What a write through `resize` may carry; all else stays as it was.
+pub(super) fn keep_resources(new: &mut Value, old: &Value) {
+    let mut kept = old.clone();
+    for field in CONTAINER_LISTS {
+        let sent = list(&new["spec"], field);
+        let names = |containers: &[Value]| -> Vec<Value> {
+            containers.iter().map(|container| container["name"].clone()).collect()
+        };
+        if names(sent) != names(list(&old["spec"], field)) {
+            // Left for validation to see.
+            check::copy(&mut kept["spec"], &new["spec"], field);
+            continue;
+        }
+        let containers = kept["spec"].get_mut(field).and_then(Value::as_array_mut);
+        for (container, sent) in containers.into_iter().flatten().zip(sent) {
+            for part in ["resources", "resizePolicy"] {
+                check::copy(container, sent, part);
+            }
+        }
+    }
+    *new = kept;
+}
+
 /// A write through `ephemeralcontainers`: they are only added.
 pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Vec<Cause> {
+    if is_mirror(old) {
+        return vec![Cause::forbidden("", "static pods do not support ephemeral containers")];
+    }
     let mut causes = Vec::new();
     let field = "spec.ephemeralContainers";
     for container in list(&old["spec"], "ephemeralContainers") {
@@ -130,7 +168,8 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Vec<Cause> {
                 causes.push(Cause::forbidden(field, &detail));
             }
             Some(same) if same != container => {
-                let detail = format!("existing ephemeral containers {name:?} may not be changed\n");
+                let changes = differences(same, container);
+                let detail = format!("existing ephemeral containers {name:?} may not be changed\n{changes}");
                 causes.push(Cause::forbidden(field, &detail));
             }
             Some(_) => {}
@@ -139,26 +178,106 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Vec<Cause> {
     causes
 }
 
-/// A write through `resize`: amounts may change, the class may not.
+/// A pod the node agent was given as a file: the server only shows it.
+fn is_mirror(pod: &Value) -> bool {
+    pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string()
+}
+
+/// A write through `resize`: CPU and memory may change, not go, and not the class.
 pub(super) fn validate_resize(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
+    let refused = if [new, old].iter().any(|pod| has_own_resources(pod)) {
+        Some("pods with pod-level resources cannot be resized")
+    } else if is_mirror(old) {
+        Some("static pods cannot be resized")
+    } else {
+        (old["spec"]["os"]["name"] == "windows").then_some("windows pods cannot be resized")
+    };
+    if let Some(detail) = refused {
+        return vec![Cause::forbidden("", detail)];
+    }
     if qos_class(new) != qos_class(old) {
         let detail = "Pod QOS Class may not change as a result of resizing";
-        causes.push(Cause::invalid("spec", &json!(qos_class(new)), detail));
+        causes.push(Cause::invalid("spec", &new["status"]["qosClass"], detail));
     }
-    let mut rest = new["spec"].clone();
-    for (at, container) in
-        rest.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten().enumerate()
-    {
-        let before = list(&old["spec"], "containers").get(at);
-        for field in ["resources", "resizePolicy"] {
-            check::copy(container, before.unwrap_or(&Value::Null), field);
+    if !reports_resources(old) {
+        causes.push(Cause::forbidden("spec", "Pod running on node without support for resize"));
+    }
+    let (new, old) = (&new["spec"], &old["spec"]);
+    let before = causes.len();
+    for field in CONTAINER_LISTS {
+        same_order(&mut causes, new, old, field);
+    }
+    if causes.len() > before {
+        return causes;
+    }
+    for field in CONTAINER_LISTS {
+        for (at, (container, known)) in list(new, field).iter().zip(list(old, field)).enumerate() {
+            resized(&mut causes, &format!("spec.{field}[{at}]"), container, known, field == "containers");
         }
     }
-    if rest != old["spec"] {
+    causes
+}
+
+fn has_own_resources(pod: &Value) -> bool {
+    check::entries(&pod["spec"]["resources"]).any(|(_, part)| check::entries(part).next().is_some())
+}
+
+/// Whether the node of a running pod says what its containers have: one that does not cannot resize.
+fn reports_resources(pod: &Value) -> bool {
+    let statuses = list(&pod["status"], "containerStatuses");
+    pod["status"]["phase"] != "Running"
+        || statuses.iter().all(|s| s["state"]["running"].is_null() || s["resources"].is_object())
+}
+
+fn same_order(causes: &mut Vec<Cause>, new: &Value, old: &Value, field: &str) {
+    let (new, old) = (list(new, field), list(old, field));
+    let detail = if new.len() != old.len() {
+        format!("{field} may not be added or removed on resize")
+    } else if new.iter().zip(old).any(|(new, old)| new["name"] != old["name"]) {
+        format!("{field} may not be renamed or reordered on resize")
+    } else {
+        return;
+    };
+    causes.push(Cause::forbidden(format!("spec.{field}"), &detail));
+}
+
+fn resized(causes: &mut Vec<Cause>, path: &str, new: &Value, old: &Value, main: bool) {
+    if !main && new["restartPolicy"] != "Always" {
+        if new != old {
+            let detail = "resources for non-sidecar init containers are immutable";
+            causes.push(Cause::forbidden("spec", detail));
+        }
+        return;
+    }
+    for kind in ["requests", "limits"] {
+        let (now, before) = (&new["resources"][kind], &old["resources"][kind]);
+        if check::entries(before).any(|(name, _)| now[name].is_null()) {
+            let detail = format!("resource {kind} cannot be removed");
+            causes.push(Cause::forbidden(format!("{path}.resources.{kind}"), &detail));
+        }
+    }
+    // Everything but CPU and memory, and what is done with a container whose amounts change.
+    let rest = |container: &Value| {
+        let mut rest = container.clone();
+        object::remove(&mut rest, "resizePolicy");
+        for kind in ["requests", "limits"] {
+            if let Some(amounts) = rest.pointer_mut(&format!("/resources/{kind}")) {
+                for name in ["cpu", "memory"] {
+                    object::remove(amounts, name);
+                }
+            }
+        }
+        object::remove(&mut rest["resources"], "claims");
+        let resources = rest["resources"].as_object_mut();
+        if let Some(resources) = resources {
+            resources.retain(|_, amounts| amounts.as_object().is_none_or(|map| !map.is_empty()));
+        }
+        rest
+    };
+    if rest(new) != rest(old) {
         causes.push(Cause::forbidden("spec", "only cpu and memory resources are mutable"));
     }
-    causes
 }
 
 /// A write of the status: what has ended for good stays ended.
