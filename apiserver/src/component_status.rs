@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use api::selector::LabelSelector;
-use api::{Status, object};
+use api::{Reason, Status, object};
 use axum::body::Body;
 use http::{HeaderMap, Response};
 use serde_json::{Value, json};
@@ -25,7 +25,8 @@ pub(crate) fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Response<
     let all = [store(call)];
     if call.info.verb == "get" {
         let found = all.iter().find(|component| object::name(component) == call.info.name);
-        let missing = || Status::internal(format!("Component not found: {}", call.info.name));
+        let text = || format!("Component not found: {}", call.info.name);
+        let missing = || Status::new(Reason::InternalError, text());
         let found = found.ok_or_else(missing)?;
         return output::computed(call, headers, found.clone());
     }
@@ -42,6 +43,6 @@ fn store(call: &Call) -> Value {
     condition[key] = text.into();
     json!({
         "kind": "ComponentStatus", "apiVersion": "v1",
-        "metadata": {"name": "etcd-0", "creationTimestamp": null}, "conditions": [condition],
+        "metadata": {"name": "etcd-0"}, "conditions": [condition],
     })
 }

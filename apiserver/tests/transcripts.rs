@@ -2,8 +2,8 @@
 //! seeded chance and a clock that stands still. Rewrite the answers with `UPDATE_EXPECT=1`.
 //!
 //! Lines that begin with `> ` are ours: a request line, headers, a body of one line, or one of
-//! `! as USER GROUP…`, `! advance SECONDS`, `! compact`. Everything else is what came back. A watch is
-//! read until its `timeoutSeconds` are over.
+//! `! as USER GROUP…`, `! advance SECONDS`, `! compact`. Everything else is what came back, of a request
+//! line that begins with `~ ` the code only. A watch is read until its `timeoutSeconds` are over.
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
@@ -61,6 +61,7 @@ impl World {
             self.order(order).await;
             return String::new();
         }
+        let (brief, first) = first.strip_prefix("~ ").map_or((false, first), |rest| (true, rest));
         let (method, uri) = first.split_once(' ').expect("METHOD URI");
         let mut request = Request::builder().method(method).uri(uri);
         let mut body = String::new();
@@ -84,7 +85,7 @@ impl World {
         if watch {
             self.clock.advance(Duration::from_secs(1));
         }
-        show(response).await
+        if brief { response.status().as_u16().to_string() } else { show(response).await }
     }
 
     async fn order(&mut self, order: &str) {

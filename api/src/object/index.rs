@@ -9,8 +9,12 @@ use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAc
 use crate::kinds::Text;
 
 /// What a field selector sees where the field is absent and its zero is not the empty string.
-const ZEROS: [(&str, &str); 3] =
-    [("spec.unschedulable", "false"), ("spec.hostNetwork", "false"), ("status.replicas", "0")];
+const ZEROS: [(&str, &str); 4] = [
+    ("spec.unschedulable", "false"),
+    ("spec.hostNetwork", "false"),
+    ("status.replicas", "0"),
+    ("status.succeeded", "0"),
+];
 
 /// What selectors and the garbage collector ask of an object, parsed once from its bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -222,7 +222,7 @@ fn attributes_class(causes: &mut Vec<Cause>, new: &Value, old: &Value) {
     let before = old[field].as_str().is_some();
     let detail = match new[field].as_str() {
         None if before => "update from non-nil value to nil is forbidden",
-        Some("") if before && text(old, field) != "" => {
+        Some("") if before && !text(old, field).is_empty() => {
             "update from non-nil value to an empty string is forbidden"
         }
         _ => return,
