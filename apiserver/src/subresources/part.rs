@@ -1,5 +1,6 @@
 //! Parts of an object with a path of their own: `status`, which controllers write and which leaves the
-//! specification alone; the `approval` of a signing request, which others write; `ephemeralcontainers` and `resize` of pods, whose strategy keeps all else as it was.
+//! specification alone; the `approval` of a signing request, which others write; `ephemeralcontainers` and
+//! `resize` of pods, whose strategy keeps all else as it was.
 
 use std::sync::Arc;
 
