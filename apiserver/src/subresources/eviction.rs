@@ -39,7 +39,8 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         let text = "the namespace of the provided object does not match the namespace sent on the request";
         return Err(Status::bad_request(text));
     }
-    let options = DeleteOptions::of(call, Some(&eviction["deleteOptions"]))?;
+    let mut options = DeleteOptions::of(call, Some(&eviction["deleteOptions"]))?;
+    options.dry_run |= call.options.dry_run;
     if !evict_idle(call, &options).await? {
         evict_working(call, &options).await?;
     }
