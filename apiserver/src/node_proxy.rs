@@ -1,11 +1,14 @@
-//! Exec, attach, port-forward and logs: requests for a pod that its node answers.
+//! Exec, attach, port-forward and logs: requests for a pod that its node answers; and `proxy`.
 //!
-//! Entry points: [`log`] and [`stream`]. The API server authenticates the caller, finds pod, container
+//! Entry points: [`log`], [`stream`] and [`proxy`]. The API server authenticates the caller, finds pod, container
 //! and node, then connects the two byte streams; upgraded connections (SPDY/3.1 and WebSocket) pass
 //! through untouched. The node is called over TLS with a client certificate and must show one of the
 //! cluster's authority.
 
+mod any_certificate;
+mod backend;
 mod dial;
+mod forward;
 mod target;
 
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use crate::output;
 use crate::request::query_pairs;
 
 pub(crate) use dial::Nodes;
+pub(crate) use forward::proxy;
 pub(crate) use target::Target;
 use target::container;
 

@@ -23,7 +23,9 @@ use crate::request::query_pairs;
 pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
     let name = call.info.subresource.as_str();
     let Some(row) = call.kind.subresource(name) else { return Err(Status::no_such_path()) };
-    if call.info.verb != "get" && !row.verbs.contains(&call.info.verb) {
+    // OPTIONS is no verb of ours, but a proxied program's.
+    let passes = name == "proxy" && request.method() == http::Method::OPTIONS;
+    if call.info.verb != "get" && !passes && !row.verbs.contains(&call.info.verb) {
         return Err(method_not_allowed());
     }
     match name {
@@ -36,6 +38,7 @@ pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         "finalize" => finalize::respond(call, request).await,
         "log" => node_proxy::log(call, query_pairs(request.uri())?).await,
         "exec" | "attach" | "portforward" => node_proxy::stream(call, request).await,
+        "proxy" => node_proxy::proxy(call, request).await,
         other => Ok(not_implemented(&format!("subresource {other:?} of {}", call.kind.plural))),
     }
 }

@@ -1,4 +1,4 @@
-//! One TLS connection per request to a node: streams live long and logs are rare, a pool would only
+//! One connection per request to a node or a proxied pod: streams live long and logs are rare, a pool would only
 //! hide failures.
 
 use std::sync::Arc;
@@ -11,12 +11,15 @@ use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::any_certificate;
 use super::target::Target;
 
 /// A node that does not answer its phone is reported, not waited for.
@@ -24,16 +27,37 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An error text longer than this is nobody's message.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// Calls nodes.
+/// How a backend is talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// HTTP.
+    Plain,
+    /// TLS with whatever certificate: pods have none of the cluster's (as upstream's proxy transport).
+    Unverified,
+    /// TLS as the cluster's own client, with a certificate of the cluster's authority.
+    Node,
+}
+
+/// Somebody a request is passed on to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Backend {
+    /// Address.
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) wire: Wire,
+}
+
+/// Calls nodes, and what is proxied.
 pub(crate) struct Nodes {
     connector: TlsConnector,
+    unverified: TlsConnector,
     clock: SharedClock,
 }
 
 impl Nodes {
     /// Calls with this TLS configuration.
     pub(crate) fn new(config: Arc<ClientConfig>, clock: SharedClock) -> Self {
-        Self { connector: TlsConnector::from(config), clock }
+        Self { connector: TlsConnector::from(config), unverified: any_certificate::connector(), clock }
     }
 
     /// Sends one request to a node; the answer may be an upgrade.
@@ -48,27 +72,6 @@ impl Nodes {
         let unreachable = |detail: String| {
             Status::internal(format!("error dialing backend: {}:{}: {detail}", target.address, target.port))
         };
-        let connect = async {
-            let stream = TcpStream::connect((target.address.as_str(), target.port))
-                .await
-                .map_err(|error| error.to_string())?;
-            // Keystrokes of an interactive shell must not wait for more of them.
-            let _ = stream.set_nodelay(true);
-            let name = server_name(target)?;
-            let stream = self.connector.connect(name, stream).await.map_err(|error| error.to_string())?;
-            hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream))
-                .await
-                .map_err(|error| error.to_string())
-        };
-        let (mut sender, connection) = tokio::select! {
-            connected = connect => connected.map_err(unreachable)?,
-            () = self.clock.sleep(CONNECT_TIMEOUT) => return Err(unreachable("timed out".to_owned())),
-        };
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection to a node ended");
-            }
-        });
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().map_err(|_| Status::bad_request("the path is not valid"))?;
@@ -76,13 +79,58 @@ impl Nodes {
         if let Ok(host) = format!("{}:{}", target.address, target.port).parse() {
             request.headers_mut().insert(HOST, host);
         }
-        sender.send_request(request).await.map_err(|error| unreachable(error.to_string()))
+        self.call(&target.backend(), request).await.map_err(unreachable)
+    }
+
+    /// Sends one request to wherever; the answer may be an upgrade.
+    ///
+    /// # Errors
+    /// What went wrong, in Go's words where it has some.
+    pub(super) async fn call(
+        &self,
+        backend: &Backend,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, String> {
+        let dialled = format!("dial tcp {}:{}", backend.host, backend.port);
+        let connected = tokio::select! {
+            connected = self.connect(backend) => connected,
+            () = self.clock.sleep(CONNECT_TIMEOUT) => Err("i/o timeout".to_owned()),
+        };
+        let mut sender = connected.map_err(|problem| format!("{dialled}: {problem}"))?;
+        sender.send_request(request).await.map_err(|error| error.to_string())
+    }
+
+    async fn connect(&self, backend: &Backend) -> Result<SendRequest<Body>, String> {
+        let stream = TcpStream::connect((backend.host.as_str(), backend.port)).await;
+        let stream = stream.map_err(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+            _ => error.to_string(),
+        })?;
+        // Keystrokes of an interactive shell must not wait for more of them.
+        let _ = stream.set_nodelay(true);
+        let connector = match backend.wire {
+            Wire::Plain => return handshake(stream).await,
+            Wire::Unverified => &self.unverified,
+            Wire::Node => &self.connector,
+        };
+        // The certificate must be good for the address.
+        let name = ServerName::try_from(backend.host.clone()).map_err(|error| error.to_string())?;
+        handshake(connector.connect(name, stream).await.map_err(|error| error.to_string())?).await
     }
 }
 
-/// The certificate must be good for the address or, failing that, the node's name.
-fn server_name(target: &Target) -> Result<ServerName<'static>, String> {
-    ServerName::try_from(target.address.clone()).map_err(|error| error.to_string())
+async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let opened = hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream)).await;
+    let (sender, connection) = opened.map_err(|error| error.to_string())?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a proxied connection ended");
+        }
+    });
+    Ok(sender)
 }
 
 /// A node's refusal as a Status: its own, if it sent one.

@@ -4,6 +4,7 @@ use api::Status;
 use api::object;
 use serde_json::Value;
 
+use super::dial::{Backend, Wire};
 use crate::call::Call;
 
 /// What the container is needed for.
@@ -39,6 +40,11 @@ impl Target {
         let key = api::names::storage_key("", "nodes", None, name);
         let node = call.server.stored(&key).await?.ok_or_else(|| Status::not_found("", "nodes", name))?;
         Self::of_node(&node).map(Some)
+    }
+
+    /// As something to call.
+    pub(super) fn backend(&self) -> Backend {
+        Backend { host: self.address.clone(), port: self.port, wire: Wire::Node }
     }
 
     /// Where a node is.
