@@ -128,8 +128,10 @@ fn action(stack: &mut Vec<(Vec<Step>, Vec<Part>)>, text: &str) -> Result<(), Jso
         stack.push((steps(path.trim())?, Vec::new()));
         return Ok(());
     }
-    if let Some(quoted) = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
-        return push(stack, Part::Text(unescaped(quoted)));
+    for quote in ['"', '\''] {
+        if let Some(quoted) = text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote)) {
+            return push(stack, Part::Text(unescaped(quoted)));
+        }
     }
     push(stack, Part::Path(steps(text)?))
 }

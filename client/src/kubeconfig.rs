@@ -74,11 +74,11 @@ fn choose(
         })
 }
 
-/// Connection settings from `path`, or from where [`locate`] finds them.
+/// The kubeconfig at `path`, or the merged ones that [`locate`] finds, with the name for messages.
 ///
 /// # Errors
-/// When there is no kubeconfig, or it cannot be used.
-pub async fn config(path: Option<&Path>) -> Result<kube::Config, KubeconfigError> {
+/// When there is none, or one cannot be read.
+pub fn merged(path: Option<&Path>) -> Result<(Kubeconfig, String), KubeconfigError> {
     let paths = match path {
         Some(path) => vec![path.to_owned()],
         None => locate()?,
@@ -93,9 +93,21 @@ pub async fn config(path: Option<&Path>) -> Result<kube::Config, KubeconfigError
             None => next,
         });
     }
-    kube::Config::from_custom_kubeconfig(merged.unwrap_or_default(), &KubeConfigOptions::default())
+    Ok((merged.unwrap_or_default(), name))
+}
+
+/// Connection settings from [`merged`] kubeconfigs, with a context, cluster and user of choice.
+///
+/// # Errors
+/// When there is no kubeconfig, or it cannot be used.
+pub async fn config(
+    path: Option<&Path>,
+    options: &KubeConfigOptions,
+) -> Result<kube::Config, KubeconfigError> {
+    let (merged, name) = merged(path)?;
+    kube::Config::from_custom_kubeconfig(merged, options)
         .await
-        .map_err(unusable)
+        .map_err(|source| KubeconfigError::Unusable { path: name, source: Box::new(source) })
 }
 
 #[cfg(test)]

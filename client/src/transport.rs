@@ -33,6 +33,6 @@ where
 /// # Errors
 /// When there is no kubeconfig, or it cannot be used.
 pub async fn from_kubeconfig(path: Option<&Path>) -> Result<kube::Client, KubeconfigError> {
-    let config = kubeconfig::config(path).await?;
+    let config = kubeconfig::config(path, &kube::config::KubeConfigOptions::default()).await?;
     kube::Client::try_from(config).map_err(|source| KubeconfigError::Client { source: Box::new(source) })
 }

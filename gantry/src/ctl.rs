@@ -1,91 +1,146 @@
 //! The kubectl-like tool: same words, same output, same exit codes as kubectl wherever it has a word.
 //!
 //! Entry point: [`run`]. A verb is a file below `ctl/`; all talk to the server through
-//! [`connection::Connection`] and name things through [`resources::Resources`].
+//! [`connection::Connection`], name things through [`resources::Resources`], choose objects through
+//! [`selection::Choice`], change them through [`change::Sender`] and print them as [`output`] says.
+
+mod command_line;
+mod connection;
+mod failure;
+mod globals;
+mod manifest;
+mod output;
+mod pods;
+mod resources;
+mod selection;
+mod tabs;
 
 mod apply;
-mod connection;
+mod attach;
+mod auth;
+mod catalogue;
+mod certificate;
+mod change;
+mod create;
 mod delete;
 mod describe;
+mod diff;
+mod drain;
+mod edit;
+mod events;
 mod exec;
+mod explain;
+mod expose;
 mod get;
+mod labels;
 mod logs;
-mod manifest;
-mod resources;
+mod nodes;
+mod patch;
+mod replace;
 mod rollout;
+mod run;
 mod scale;
+mod set;
+mod top;
+mod wait;
 
-pub use get::aligned;
+pub use command_line::with_plain_booleans;
+pub use failure::{Failure, Outcome};
+pub use globals::Globals;
+pub use tabs::aligned;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use connection::Connection;
 
 /// Verbs that talk to a cluster.
 #[derive(Subcommand)]
 pub enum Verb {
     /// Create or change objects so that they are as files say.
     Apply(apply::Arguments),
+    /// Create objects from files, or from flags.
+    Create(create::Arguments),
     /// Show objects.
     Get(get::Arguments),
     /// Show everything about objects, their events included.
     Describe(describe::Arguments),
+    /// Delete objects.
+    Delete(delete::Arguments),
+    /// Change an object in an editor.
+    Edit(edit::Arguments),
+    /// Change fields of an object.
+    Patch(patch::Arguments),
+    /// Put objects of files in the place of those that stand there.
+    Replace(replace::Arguments),
+    /// Set and remove labels.
+    Label(labels::Arguments),
+    /// Set and remove annotations.
+    Annotate(labels::Arguments),
     /// Print what a container wrote.
     Logs(logs::Arguments),
     /// Run a command in a container.
     Exec(exec::Arguments),
+    /// Take up the streams of a container that runs.
+    Attach(attach::Arguments),
+    /// Run one pod.
+    Run(run::Arguments),
+    /// Make a service for an object.
+    Expose(expose::Exposing),
+    /// Make an autoscaler for a workload.
+    Autoscale(expose::Autoscaling),
+    /// Set one part of an object.
+    #[command(subcommand)]
+    Set(set::Command),
+    /// Who one is, and what one may do.
+    #[command(subcommand)]
+    Auth(auth::Command),
+    /// Close nodes to new pods.
+    Cordon(nodes::Cordoning),
+    /// Open nodes to new pods.
+    Uncordon(nodes::Cordoning),
+    /// Close nodes and evict their pods.
+    Drain(drain::Arguments),
+    /// Set and remove nodes' taints.
+    Taint(nodes::Tainting),
+    /// Show what applying files would change.
+    Diff(diff::Arguments),
+    /// Explain a kind's fields.
+    Explain(explain::Arguments),
+    /// Show what happened.
+    Events(events::Arguments),
+    /// Show what pods and nodes use.
+    #[command(subcommand)]
+    Top(top::Command),
+    /// Approve and deny requests for certificates.
+    #[command(subcommand)]
+    Certificate(certificate::Command),
+    /// List the resources the server has.
+    ApiResources(catalogue::ResourceArguments),
+    /// List the groups and versions the server has.
+    ApiVersions,
+    /// Show where the control plane is.
+    ClusterInfo(catalogue::ClusterArguments),
+    /// Show versions.
+    Version(catalogue::VersionArguments),
+    /// List the flags every verb has.
+    Options,
     /// Set how many replicas a workload has.
     Scale(scale::Arguments),
     /// Watch, pause, restart and take back roll-outs.
     #[command(subcommand)]
     Rollout(rollout::Command),
-    /// Delete objects.
-    Delete(delete::Arguments),
+    /// Wait until objects have a condition or a value, exist, or are gone.
+    Wait(wait::Arguments),
 }
 
-/// Which namespace a verb works in.
+/// Which namespace a verb works in: the global flag `-n`, read by [`Connection::namespace`].
 #[derive(clap::Args, Clone, Default)]
-pub struct Scope {
-    /// The namespace [default: that of the kubeconfig].
-    #[arg(short, long, value_name = "NAME")]
-    pub namespace: Option<String>,
-}
-
-/// Why a verb failed; decides text and exit code.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The server refused; shown as kubectl shows it.
-    #[error("Error from server{}: {}", reason_of(.0), .0.message)]
-    Server(Box<kube::core::Status>),
-    /// Anything else.
-    #[error("error: {}", crate::with_causes(.0))]
-    Other(#[from] anyhow::Error),
-    /// A command in a container ended with this code; it has said itself why.
-    #[error("command terminated with exit code {0}")]
-    ExitCode(u8),
-}
-
-fn reason_of(status: &kube::core::Status) -> String {
-    match status.reason.as_str() {
-        "" => String::new(),
-        reason => format!(" ({reason})"),
-    }
-}
-
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::Server(status),
-            other => Self::Other(anyhow::Error::new(other)),
-        }
-    }
-}
-
-/// What a verb returns.
-pub type Outcome<T = ()> = Result<T, Failure>;
+pub struct Scope {}
 
 /// Runs a verb to its end.
-pub fn run(verb: Verb) -> ExitCode {
+pub fn run(verb: Verb, globals: Globals) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -93,28 +148,79 @@ pub fn run(verb: Verb) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(dispatch(verb)) {
+    let outcome = runtime.block_on(dispatch(verb, globals));
+    // A read of standard input that is still under way must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
-            match failure {
-                Failure::ExitCode(code) => ExitCode::from(code),
-                _ => ExitCode::FAILURE,
+            let text = failure.to_string();
+            if !text.is_empty() {
+                eprintln!("{text}");
             }
+            ExitCode::from(failure.code())
         }
     }
 }
 
-async fn dispatch(verb: Verb) -> Outcome {
-    let connection = connection::Connection::open().await?;
+/// A verb at work.
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
+
+/// Verbs that need no cluster.
+async fn local(verb: &Verb) -> Option<Outcome> {
     match verb {
-        Verb::Apply(arguments) => apply::run(&connection, arguments).await,
-        Verb::Get(arguments) => get::run(&connection, arguments).await,
-        Verb::Describe(arguments) => describe::run(&connection, arguments).await,
-        Verb::Logs(arguments) => logs::run(&connection, arguments).await,
-        Verb::Exec(arguments) => exec::run(&connection, arguments).await,
-        Verb::Scale(arguments) => scale::run(&connection, arguments).await,
-        Verb::Rollout(command) => rollout::run(&connection, command).await,
-        Verb::Delete(arguments) => delete::run(&connection, arguments).await,
+        Verb::Options => {
+            catalogue::options();
+            Some(Ok(()))
+        }
+        Verb::Version(arguments) if arguments.client => Some(catalogue::version(None, arguments).await),
+        _ => None,
     }
+}
+
+async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
+    if let Some(outcome) = local(&verb).await {
+        return outcome;
+    }
+    let connection = &Connection::open(globals).await?;
+    let running: Running<'_> = match verb {
+        Verb::Apply(arguments) => Box::pin(apply::run(connection, arguments)),
+        Verb::Create(arguments) => Box::pin(create::run(connection, arguments)),
+        Verb::Get(arguments) => Box::pin(get::run(connection, arguments)),
+        Verb::Describe(arguments) => Box::pin(describe::run(connection, arguments)),
+        Verb::Delete(arguments) => Box::pin(delete::run(connection, arguments)),
+        Verb::Edit(arguments) => Box::pin(edit::run(connection, arguments)),
+        Verb::Patch(arguments) => Box::pin(patch::run(connection, arguments)),
+        Verb::Replace(arguments) => Box::pin(replace::run(connection, arguments)),
+        Verb::Label(arguments) => Box::pin(labels::run(connection, arguments, labels::Part::Labels)),
+        Verb::Annotate(arguments) => Box::pin(labels::run(connection, arguments, labels::Part::Annotations)),
+        Verb::Logs(arguments) => Box::pin(logs::run(connection, arguments)),
+        Verb::Exec(arguments) => Box::pin(exec::run(connection, arguments)),
+        Verb::Attach(arguments) => Box::pin(attach::run(connection, arguments)),
+        Verb::Run(arguments) => Box::pin(run::run(connection, arguments)),
+        Verb::Expose(arguments) => Box::pin(expose::run(connection, arguments)),
+        Verb::Autoscale(arguments) => Box::pin(expose::autoscale(connection, arguments)),
+        Verb::Set(command) => Box::pin(set::run(connection, command)),
+        Verb::Auth(command) => Box::pin(auth::run(connection, command)),
+        Verb::Cordon(arguments) => Box::pin(nodes::cordon(connection, arguments, true)),
+        Verb::Uncordon(arguments) => Box::pin(nodes::cordon(connection, arguments, false)),
+        Verb::Drain(arguments) => Box::pin(drain::run(connection, arguments)),
+        Verb::Taint(arguments) => Box::pin(nodes::taint(connection, arguments)),
+        Verb::Diff(arguments) => Box::pin(diff::run(connection, arguments)),
+        Verb::Explain(arguments) => Box::pin(explain::run(connection, arguments)),
+        Verb::Events(arguments) => Box::pin(events::run(connection, arguments)),
+        Verb::Top(command) => Box::pin(top::run(connection, command)),
+        Verb::Certificate(command) => Box::pin(certificate::run(connection, command)),
+        Verb::ApiResources(arguments) => Box::pin(catalogue::resources(connection, arguments)),
+        Verb::ApiVersions => Box::pin(catalogue::versions(connection)),
+        Verb::ClusterInfo(arguments) => Box::pin(catalogue::cluster(connection, arguments)),
+        Verb::Version(arguments) => {
+            Box::pin(async move { catalogue::version(Some(connection), &arguments).await })
+        }
+        Verb::Options => Box::pin(async { Ok(()) }),
+        Verb::Scale(arguments) => Box::pin(scale::run(connection, arguments)),
+        Verb::Rollout(command) => Box::pin(rollout::run(connection, command)),
+        Verb::Wait(arguments) => Box::pin(wait::run(connection, arguments)),
+    };
+    running.await
 }

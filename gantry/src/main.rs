@@ -13,12 +13,14 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// A container orchestrator that speaks the Kubernetes API.
 #[derive(Parser)]
 #[command(name = "gantry", version, disable_help_subcommand = true)]
 struct Cli {
+    #[command(flatten)]
+    globals: ctl::Globals,
     #[command(subcommand)]
     command: Command,
 }
@@ -35,18 +37,32 @@ enum Command {
     #[command(subcommand)]
     Image(image::Command),
     #[command(flatten)]
-    Ctl(ctl::Verb),
+    Ctl(Box<ctl::Verb>),
 }
 
 fn main() -> ExitCode {
     node_agent::shim::intercept();
-    match Cli::parse().command {
+    let Cli { globals, command } = parsed();
+    match command {
         Command::Up(flags) => report(up::run(flags)),
         Command::Server(flags) => report(up::run(config::Flags { no_agent: true, ..flags })),
         Command::Down(arguments) => report(down::run(&arguments)),
         Command::Image(command) => report(image::run(command)),
-        Command::Ctl(verb) => ctl::run(verb),
+        Command::Ctl(verb) => ctl::run(*verb, globals),
     }
+}
+
+/// The command line; a wrong one ends the process with code 1, as kubectl does.
+fn parsed() -> Cli {
+    let mut grammar = Cli::command();
+    let arguments = ctl::with_plain_booleans(&grammar, std::env::args_os());
+    let parsed =
+        grammar.try_get_matches_from_mut(arguments).and_then(|mut m| Cli::from_arg_matches_mut(&mut m));
+    parsed.unwrap_or_else(|error| {
+        let wrong = error.use_stderr();
+        drop(error.print());
+        std::process::exit(i32::from(wrong))
+    })
 }
 
 /// Errors end here: printed once, with their causes, exit code 1.

@@ -1,129 +1,205 @@
 //! `gantry delete`: objects by name, file or selector; waits until they are gone unless told not to.
 
-use std::path::PathBuf;
+use std::io::Write as _;
 
-use anyhow::anyhow;
+use http::Method;
 use serde_json::{Value, json};
 
 use super::connection::{Connection, query};
-use super::resources::{Resource, Resources};
-use super::{Failure, Outcome, Scope, manifest};
+use super::manifest::Files;
+use super::output::{DryRun, DryRunFlag};
+use super::resources::Resources;
+use super::selection::{Choice, Target};
+use super::{Failure, Outcome};
 
 /// Flags of `delete`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// TYPE NAME…, TYPE/NAME…, TYPE with --all or -l
     words: Vec<String>,
-    /// Objects named by files.
-    #[arg(short, long = "filename", value_name = "FILE")]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Every object of the type in the namespace.
     #[arg(long)]
     all: bool,
+    /// In every namespace.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
     /// Label selector.
     #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
     selector: String,
-    /// What happens to dependents.
-    #[arg(long, value_name = "HOW", default_value = "background", value_parser = ["background", "foreground", "orphan"])]
+    /// Field selector.
+    #[arg(long, value_name = "SELECTOR", default_value = "")]
+    field_selector: String,
+    /// What happens to dependents: `background`, `foreground` or `orphan`.
+    #[arg(long, value_name = "HOW", default_value = "background", num_args = 0..=1, default_missing_value = "background", require_equals = true)]
     cascade: String,
     /// Seconds a pod gets to end; 0 with --force removes it at once.
-    #[arg(long, value_name = "SECONDS")]
-    grace_period: Option<u32>,
+    #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
+    grace_period: i64,
     /// Remove at once, without waiting for containers to end.
     #[arg(long)]
     force: bool,
-    /// Nothing to delete is fine.
+    /// The same as --grace-period=1.
     #[arg(long)]
-    ignore_not_found: bool,
+    now: bool,
+    /// Nothing to delete is fine.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    ignore_not_found: Option<bool>,
     /// Wait until the objects are gone.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
-    wait: bool,
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    wait: Option<bool>,
+    /// How long to wait, such as 30s; 0 is as long as it takes.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    timeout: String,
+    /// Ask before anything is deleted.
+    #[arg(short = 'i', long)]
+    interactive: bool,
+    /// `name`.
+    #[arg(short, long, value_name = "FORMAT", default_value = "")]
+    output: String,
+    /// A path of the server to delete.
+    #[arg(long, value_name = "PATH")]
+    raw: Option<String>,
     #[command(flatten)]
-    scope: Scope,
-}
-
-/// One object to delete.
-struct Target<'a> {
-    resource: &'a Resource,
-    namespace: String,
-    name: String,
-}
-
-impl Target<'_> {
-    fn path(&self) -> String {
-        self.resource.object(&self.namespace, &self.name)
-    }
+    dry_run: DryRunFlag,
 }
 
 /// Deletes objects.
 pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
-    let resources = Resources::discover(connection).await?;
-    let targets = targets(connection, &resources, &arguments).await?;
-    let policy = match arguments.cascade.as_str() {
-        "foreground" => "Foreground",
-        "orphan" => "Orphan",
-        _ => "Background",
-    };
-    let mut options = json!({"propagationPolicy": policy});
-    if let Some(seconds) = arguments.grace_period.or(arguments.force.then_some(0)) {
-        options["gracePeriodSeconds"] = json!(seconds);
+    if let Some(path) = &arguments.raw {
+        print!("{}", connection.raw(Method::DELETE, path, None).await?);
+        return Ok(());
     }
-    let mut waiting = Vec::new();
-    let mut failed = None;
+    let (options, grace) = arguments.options()?;
+    let dry_run = arguments.dry_run.parse()?;
+    let resources = Resources::discover(connection).await?;
+    let choice = Choice {
+        words: &arguments.words,
+        files: &arguments.files,
+        selector: &arguments.selector,
+        field_selector: &arguments.field_selector,
+        all: arguments.all,
+        all_namespaces: arguments.all_namespaces,
+        fetch: false,
+    };
+    let (targets, mut failures) = choice.targets(connection, &resources).await?;
+    if arguments.interactive && !confirmed(&targets)? {
+        println!("deletion is cancelled");
+        return Ok(());
+    }
+    if targets.iter().any(|t| t.resource.namespaced) && grace == Some(0) {
+        eprintln!(
+            "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely."
+        );
+    }
+    let (mut waiting, mut found) = (Vec::new(), !targets.is_empty());
+    let ignore_missing = arguments.ignore_not_found.unwrap_or(arguments.all && arguments.files.is_empty());
     for target in targets {
-        match connection.delete(&target.path(), &options).await {
+        let outcome = match dry_run {
+            DryRun::Client => connection.get(&target.path()).await,
+            _ => {
+                connection
+                    .delete(
+                        &format!("{}{}", target.path(), query(&[("dryRun", dry_run.parameter())])),
+                        &options,
+                    )
+                    .await
+            }
+        };
+        match outcome {
             Ok(answer) => {
-                println!("{} {:?} deleted", target.resource.singular_name(), target.name);
+                arguments.tell(&target, dry_run, grace == Some(0) && arguments.force);
                 waiting.push((uid(&answer), target));
             }
-            Err(Failure::Server(status)) if status.code == 404 && arguments.ignore_not_found => {}
-            Err(failure @ Failure::Server(_)) => {
-                eprintln!("{failure}");
-                failed = Some(Failure::ExitCode(1));
-            }
+            Err(failure) if failure.is_not_found() && ignore_missing => found = true,
+            Err(failure @ Failure::Server(_)) => failures.push(failure.during("deleting", &target.source)),
             Err(other) => return Err(other),
         }
     }
-    if arguments.wait {
+    if !found && failures.is_empty() {
+        println!("No resources found");
+    }
+    if dry_run == DryRun::None && arguments.wait.unwrap_or(!(arguments.force && grace == Some(0))) {
+        let limit = duration(&arguments.timeout, "--timeout")?;
         for (uid, target) in &waiting {
-            until_gone(connection, target, uid).await?;
+            until_gone(connection, target, uid, limit).await?;
         }
     }
-    failed.map_or(Ok(()), Err)
+    Failure::all(failures)
 }
 
-async fn targets<'a>(
-    connection: &Connection,
-    resources: &'a Resources,
-    arguments: &Arguments,
-) -> Outcome<Vec<Target<'a>>> {
-    let namespace = connection.namespace(&arguments.scope);
-    let mut targets = Vec::new();
-    if !arguments.filename.is_empty() {
-        for object in manifest::read(&arguments.filename)? {
-            let own = api::object::namespace(&object);
-            let namespace = if own.is_empty() { namespace.clone() } else { own.to_owned() };
-            let name = api::object::name(&object).to_owned();
-            targets.push(Target { resource: resources.of(&object)?, namespace, name });
+/// A flag's duration; `None` for 0.
+pub fn duration(text: &str, flag: &str) -> Outcome<Option<std::time::Duration>> {
+    let nanos = api::time::parse_go_duration(text).ok_or_else(|| {
+        Failure::new(format!(
+            "invalid argument {text:?} for \"{flag}\" flag: time: invalid duration {text:?}"
+        ))
+    })?;
+    Ok(u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(std::time::Duration::from_nanos))
+}
+
+impl Arguments {
+    fn options(&self) -> Outcome<(Value, Option<i64>)> {
+        let policy = match self.cascade.as_str() {
+            "foreground" => "Foreground",
+            "orphan" | "false" => "Orphan",
+            "background" | "true" | "" => "Background",
+            other => {
+                return Err(Failure::new(format!(
+                    "invalid cascade value ({other}). Must be \"background\", \"foreground\", or \"orphan\""
+                )));
+            }
+        };
+        if self.all && !self.selector.is_empty() {
+            return Err(Failure::new("cannot set --all and --selector at the same time"));
         }
-        return Ok(targets);
+        if !self.output.is_empty() && self.output != "name" {
+            return Err(Failure::new(format!(
+                "unexpected -o output mode: {}. We only support '-o name'",
+                self.output
+            )));
+        }
+        if self.now && self.grace_period >= 0 {
+            return Err(Failure::new("--now and --grace-period cannot be specified together"));
+        }
+        let grace = match (self.now, self.grace_period, self.force) {
+            (true, ..) => Some(1),
+            (_, 0, false) => Some(1),
+            (_, seconds @ 0.., _) => Some(seconds),
+            (_, _, true) => Some(0),
+            _ => None,
+        };
+        if self.force && grace.is_some_and(|seconds| seconds > 0) {
+            return Err(Failure::new(
+                "--force and --grace-period greater than 0 cannot be specified together",
+            ));
+        }
+        let mut options = json!({"propagationPolicy": policy});
+        if let Some(seconds) = grace {
+            options["gracePeriodSeconds"] = json!(seconds);
+        }
+        Ok((options, grace))
     }
-    for (resource, name) in resources.select(&arguments.words)? {
-        if let Some(name) = name {
-            targets.push(Target { resource, namespace: namespace.clone(), name });
-            continue;
+
+    fn tell(&self, target: &Target, dry_run: DryRun, forced: bool) {
+        if self.output == "name" {
+            println!("{}", target.label());
+            return;
         }
-        if !arguments.all && arguments.selector.is_empty() {
-            return Err(Failure::Other(anyhow!("resource(s) were provided, but no name was specified")));
-        }
-        let suffix = query(&[("labelSelector", &arguments.selector)]);
-        let list = connection.get(&format!("{}{suffix}", resource.collection(Some(&namespace)))).await?;
-        for item in list["items"].as_array().into_iter().flatten() {
-            let name = api::object::name(item).to_owned();
-            targets.push(Target { resource, namespace: namespace.clone(), name });
-        }
+        let what = if forced { "force deleted" } else { "deleted" };
+        println!("{} {:?} {what}{}", target.resource.singular_name(), target.name, dry_run.note());
     }
-    Ok(targets)
+}
+
+fn confirmed(targets: &[Target]) -> Outcome<bool> {
+    println!("You are about to delete the following {} resource(s):", targets.len());
+    targets.iter().for_each(|target| println!("{}", target.label()));
+    print!("Do you want to continue? (y/N): ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
 /// The uid of what a delete answered: an object, or a Status with details.
@@ -133,30 +209,22 @@ fn uid(answer: &Value) -> String {
 }
 
 /// Watches until the object is gone or another one stands in its place.
-async fn until_gone(connection: &Connection, target: &Target<'_>, uid: &str) -> Outcome {
-    loop {
-        let Some(object) = connection.find(&target.path()).await? else { return Ok(()) };
-        if api::object::uid(&object) != uid {
-            return Ok(());
-        }
-        let path = format!(
-            "{}{}",
-            target.resource.collection(Some(&target.namespace)),
-            query(&[
-                ("watch", "true"),
-                ("fieldSelector", &format!("metadata.name={}", target.name)),
-                ("resourceVersion", api::object::resource_version(&object)),
-            ])
-        );
-        let mut gone = false;
-        connection
-            .watch(&path, "application/json", |event| {
-                gone = event["type"] == "DELETED";
-                Ok(!gone)
-            })
-            .await?;
-        if gone {
-            return Ok(());
-        }
+pub async fn until_gone(
+    connection: &Connection,
+    target: &Target,
+    uid: &str,
+    limit: Option<std::time::Duration>,
+) -> Outcome {
+    let gone = super::wait::until(connection, target, |object| {
+        Ok(object.is_none_or(|object| api::object::uid(object) != uid))
+    });
+    match limit {
+        None => gone.await,
+        Some(limit) => tokio::time::timeout(limit, gone).await.unwrap_or_else(|_| {
+            Err(Failure::new(format!(
+                "timed out waiting for the condition on {}/{}",
+                target.resource.plural, target.name
+            )))
+        }),
     }
 }

@@ -12,14 +12,14 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::connection::Connection;
-use super::logs::{default_container, pod_of};
-use super::{Failure, Outcome, Scope};
+use super::pods::{choose_container, pod_of};
+use super::{Failure, Outcome};
 
 /// Flags of `exec`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// POD, or TYPE/NAME of something that owns pods.
-    target: String,
+    words: Vec<String>,
     /// The container.
     #[arg(short, long, value_name = "NAME")]
     container: Option<String>,
@@ -29,18 +29,23 @@ pub struct Arguments {
     /// Standard input is a terminal.
     #[arg(short = 't', long)]
     tty: bool,
+    /// Say nothing of our own.
+    #[arg(short, long)]
+    quiet: bool,
     /// The command, after `--`.
-    #[arg(last = true, required = true)]
+    #[arg(last = true)]
     command: Vec<String>,
-    #[command(flatten)]
-    scope: Scope,
 }
 
 /// The user's terminal in raw mode; dropped, it is as before.
-struct RawTerminal(Termios);
+pub struct RawTerminal(Termios);
 
 impl RawTerminal {
-    fn enter() -> anyhow::Result<Self> {
+    /// Enters raw mode.
+    ///
+    /// # Errors
+    /// When standard input is no terminal.
+    pub fn enter() -> anyhow::Result<Self> {
         let stdin = std::io::stdin();
         let before = tcgetattr(stdin.as_fd()).context("cannot read the terminal's mode")?;
         let mut raw = before.clone();
@@ -60,35 +65,57 @@ impl Drop for RawTerminal {
 
 /// Runs a command and ends with its exit code.
 pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
-    let namespace = connection.namespace(&arguments.scope);
-    let name = pod_of(connection, &namespace, &arguments.target).await?;
-    let container = match arguments.container {
-        Some(container) => Some(container),
-        None => {
-            let pod = connection.get(&format!("/api/v1/namespaces/{namespace}/pods/{name}")).await?;
-            default_container(&pod).map(str::to_owned)
-        }
-    };
-    let tty = arguments.tty && std::io::stdin().is_terminal();
-    if arguments.tty && !tty {
-        eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+    if arguments.command.is_empty() {
+        return Err(match arguments.words.as_slice() {
+            [] | [_] => Failure::new("you must specify at least one command for the container"),
+            _ => Failure::new(
+                "exec [POD] [COMMAND] is not supported anymore. Use exec [POD] -- [COMMAND] instead\nSee 'kubectl exec -h' for help and examples",
+            ),
+        });
     }
-    let parameters = AttachParams {
-        container,
-        stdin: arguments.stdin,
-        stdout: true,
-        stderr: !tty,
-        tty,
-        ..AttachParams::default()
+    let [target] = arguments.words.as_slice() else {
+        return Err(Failure::new("pod, type/name or --filename must be specified"));
     };
+    let namespace = connection.default_namespace();
+    let pod = pod_of(connection, target).await?;
+    let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+    if ["Succeeded", "Failed"].contains(&phase) {
+        return Err(Failure::new(format!(
+            "cannot exec into a container in a completed pod; current phase is {phase}"
+        )));
+    }
+    let container = choose_container(&pod, arguments.container.as_deref(), !arguments.quiet)?;
+    let tty = is_terminal(arguments.tty);
+    let parameters = parameters(container, arguments.stdin, tty);
     let pods: Api<Pod> = Api::namespaced(connection.client(), &namespace);
-    let process = pods.exec(&name, arguments.command, &parameters).await?;
+    let process = pods.exec(api::object::name(&pod), arguments.command, &parameters).await?;
     let _raw = if tty { Some(RawTerminal::enter()?) } else { None };
     copy(process, tty).await
 }
 
+/// Whether a terminal is wanted and there; says so when it is not.
+pub fn is_terminal(wanted: bool) -> bool {
+    let tty = wanted && std::io::stdin().is_terminal();
+    if wanted && !tty {
+        eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+    }
+    tty
+}
+
+/// The streams of a command; a terminal has no standard error of its own.
+pub fn parameters(container: String, stdin: bool, tty: bool) -> AttachParams {
+    AttachParams {
+        container: Some(container),
+        stdin,
+        stdout: true,
+        stderr: !tty,
+        tty,
+        ..AttachParams::default()
+    }
+}
+
 /// Moves bytes both ways until the command ends.
-async fn copy(mut process: AttachedProcess, tty: bool) -> Outcome {
+pub async fn copy(mut process: AttachedProcess, tty: bool) -> Outcome {
     let status = process.take_status().context("no status stream")?;
     if let Some(mut input) = process.stdin() {
         // Ends with the process: a read of a terminal cannot be cancelled, so nobody waits for it.

@@ -1,352 +1,286 @@
-//! `gantry get`: tables from the server, or whole objects as YAML, JSON, names, JSONPath.
+//! `gantry get`: tables from the server, or whole objects as YAML, JSON, names, JSONPath, columns.
 
-use std::path::PathBuf;
+mod table;
+mod watch;
 
-use anyhow::{Context as _, anyhow};
-use api::jsonpath::Template;
+use http::Method;
 use serde_json::{Value, json};
 
 use super::connection::{Connection, query};
+use super::manifest::Files;
+use super::output::{self, Format, hide_managed_fields, sort_by};
 use super::resources::{Resource, Resources};
-use super::{Failure, Outcome, Scope, manifest};
-
-/// Asks for a table; whole objects when the server cannot.
-const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+use super::selection::items;
+use super::{Failure, Outcome};
+pub use table::{Rows, TABLE, joined as joined_labels};
 
 /// Flags of `get`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// TYPE, TYPE NAME…, TYPE/NAME…
     words: Vec<String>,
-    /// Objects named by files instead.
-    #[arg(short, long = "filename", value_name = "FILE")]
-    filename: Vec<PathBuf>,
-    /// `wide`, `yaml`, `json`, `name`, `jsonpath=TEMPLATE`.
-    #[arg(short, long, value_name = "FORMAT", default_value = "")]
-    output: String,
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    output: output::Flags,
+    #[command(flatten)]
+    view: table::Flags,
     /// Label selector.
     #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
     selector: String,
     /// Field selector.
     #[arg(long, value_name = "SELECTOR", default_value = "")]
     field_selector: String,
-    /// Every namespace.
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
     /// Go on showing changes.
     #[arg(short, long)]
     watch: bool,
-    /// Without headings.
+    /// Show changes only.
     #[arg(long)]
-    no_headers: bool,
-    /// Labels as columns.
+    watch_only: bool,
+    /// Show what kind of change each is.
     #[arg(long)]
-    show_labels: bool,
-    #[command(flatten)]
-    scope: Scope,
+    output_watch_events: bool,
+    /// What to sort by, a JSONPath.
+    #[arg(long, value_name = "PATH", default_value = "")]
+    sort_by: String,
+    /// Nothing to show is fine.
+    #[arg(long)]
+    ignore_not_found: bool,
+    /// How many objects to ask for at once; 0 is all.
+    #[arg(long, value_name = "COUNT", default_value_t = 500)]
+    chunk_size: u32,
+    /// A path of the server, printed as it answers.
+    #[arg(long, value_name = "PATH")]
+    raw: Option<String>,
+    /// `status`, `scale`, …
+    #[arg(long, value_name = "NAME", default_value = "")]
+    subresource: String,
+    /// Tables are made by the server; this is always so.
+    #[arg(long = "server-print", default_value = "true", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
+    _server_print: String,
 }
 
-/// How objects are printed.
-enum Format {
-    Table { wide: bool },
-    Yaml,
-    Json,
-    Name,
-    JsonPath(Template),
-}
-
-impl Format {
-    fn parse(text: &str) -> Outcome<Self> {
-        Ok(match text.split_once('=').unwrap_or((text, "")) {
-            ("", _) => Self::Table { wide: false },
-            ("wide", _) => Self::Table { wide: true },
-            ("yaml", _) => Self::Yaml,
-            ("json", _) => Self::Json,
-            ("name", _) => Self::Name,
-            ("jsonpath", template) => Self::JsonPath(
-                Template::parse(template).map_err(|e| anyhow!("error parsing jsonpath {template}, {e}"))?,
-            ),
-            _ => {
-                return Err(Failure::Other(anyhow!(
-                    "unable to match a printer suitable for the output format {text:?}, allowed formats are: json,jsonpath,name,wide,yaml"
-                )));
-            }
-        })
-    }
-}
+/// One resource's objects, or one of them.
+type Chosen<'a> = Vec<(&'a Resource, Option<String>, String)>;
 
 /// Shows objects.
 pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
-    let format = Format::parse(&arguments.output)?;
+    if let Some(path) = &arguments.raw {
+        let text = connection.raw(Method::GET, path, None).await?;
+        print!("{text}");
+        return Ok(());
+    }
+    let format = Format::parse(&arguments.output, true)?;
+    if arguments.words.is_empty() && arguments.files.is_empty() {
+        return Err(Failure::Plain(
+            "You must specify the type of resource to get. Use \"kubectl api-resources\" for a complete list of supported resources.\n\nerror: Required resource not specified.\nUse \"kubectl explain <resource>\" for a detailed description of that resource (e.g. kubectl explain pods).\nSee 'kubectl get -h' for help and examples"
+                .to_owned(),
+        ));
+    }
     let resources = Resources::discover(connection).await?;
-    let mut selected = Vec::new();
-    let files = if arguments.filename.is_empty() { Vec::new() } else { manifest::read(&arguments.filename)? };
-    for object in &files {
-        selected.push((resources.of(object)?, Some(api::object::name(object).to_owned())));
+    let view = View { connection, arguments: &arguments, format: &format };
+    let (chosen, failures) = view.chosen(&resources)?;
+    if arguments.watch || arguments.watch_only {
+        return view.watch(&chosen).await;
     }
-    if files.is_empty() {
-        selected = resources.select(&arguments.words)?;
-    }
-    let several = selected.windows(2).any(|pair| pair[0].0 != pair[1].0);
-    let view = View { connection, arguments: &arguments, several };
-    match format {
-        Format::Table { wide } if arguments.watch => view.watch(&selected, Some(wide), &format).await,
-        _ if arguments.watch => view.watch(&selected, None, &format).await,
-        Format::Table { wide } => view.tables(&selected, wide).await,
-        _ => view.objects(&selected, &format).await,
+    if format.is_human() {
+        view.tables(&chosen, failures).await
+    } else {
+        view.objects(&chosen, failures).await
     }
 }
 
 struct View<'a> {
     connection: &'a Connection,
     arguments: &'a Arguments,
-    /// More than one kind is shown: names carry theirs.
-    several: bool,
+    format: &'a Format,
 }
 
 impl View<'_> {
-    fn namespace(&self) -> Option<String> {
-        (!self.arguments.all_namespaces).then(|| self.connection.namespace(&self.arguments.scope))
+    fn chosen<'r>(&self, resources: &'r Resources) -> Outcome<(Chosen<'r>, Vec<Failure>)> {
+        let namespace = self.connection.default_namespace();
+        if self.arguments.files.is_empty() {
+            let chosen = resources.select(&self.arguments.words)?;
+            if self.arguments.view.all_namespaces && chosen.iter().any(|(_, name)| name.is_some()) {
+                return Err(Failure::new("a resource cannot be retrieved by name across all namespaces"));
+            }
+            let by_selector =
+                !self.arguments.selector.is_empty() || !self.arguments.field_selector.is_empty();
+            if by_selector && chosen.iter().any(|(_, name)| name.is_some()) {
+                return Err(Failure::new("name cannot be provided when a selector is specified"));
+            }
+            return Ok((
+                chosen.into_iter().map(|(r, name)| (r, name, namespace.clone())).collect(),
+                Vec::new(),
+            ));
+        }
+        let (mut chosen, mut failures) = (Chosen::new(), Vec::new());
+        for item in self.arguments.files.read()? {
+            let own = api::object::namespace(&item.object);
+            let namespace = if own.is_empty() { namespace.clone() } else { own.to_owned() };
+            match resources.of(&item.object, &item.source) {
+                Ok(resource) => {
+                    chosen.push((resource, Some(api::object::name(&item.object).to_owned()), namespace))
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Ok((chosen, failures))
     }
 
-    fn path(&self, resource: &Resource, name: Option<&str>, extra: &[(&str, &str)]) -> String {
-        let base = resource.collection(self.namespace().as_deref());
+    fn path(
+        &self,
+        (resource, name, namespace): &(&Resource, Option<String>, String),
+        extra: &[(&str, &str)],
+    ) -> String {
+        let arguments = self.arguments;
+        let base = resource.collection((!arguments.view.all_namespaces).then_some(namespace.as_str()));
         let mut pairs = vec![
-            ("labelSelector", self.arguments.selector.as_str()),
-            ("fieldSelector", self.arguments.field_selector.as_str()),
+            ("labelSelector", arguments.selector.as_str()),
+            ("fieldSelector", arguments.field_selector.as_str()),
         ];
         pairs.extend(extra);
         match name {
-            Some(name) => format!("{base}/{name}{}", query(extra)),
+            Some(name) if arguments.subresource.is_empty() => format!("{base}/{name}{}", query(extra)),
+            Some(name) => format!("{base}/{name}/{}{}", arguments.subresource, query(extra)),
             None => format!("{base}{}", query(&pairs)),
         }
     }
 
-    async fn tables(&self, selected: &[(&Resource, Option<String>)], wide: bool) -> Outcome {
-        let mut shown = false;
-        let mut missing = None;
-        let mut at = 0;
-        while let Some((resource, name)) = selected.get(at) {
-            // Rows of one kind share one table, as the columns then line up.
-            let run =
-                selected[at..].iter().take_while(|(r, n)| r == resource && n.is_some() == name.is_some());
-            let names: Vec<Option<&str>> = run.map(|(_, n)| n.as_deref()).collect();
-            at += names.len();
-            let mut table: Option<Value> = None;
-            for name in names {
-                let answer = self.connection.get_as(&self.path(resource, name, &[]), TABLE).await;
-                match (answer, &mut table) {
-                    (Ok(next), None) => table = Some(next),
-                    (Ok(next), Some(table)) => append(table, next),
-                    (Err(failure @ Failure::Server(_)), _) if selected.len() > 1 => {
-                        eprintln!("{failure}");
-                        missing = Some(failure);
-                    }
-                    (Err(failure), _) => return Err(failure),
-                }
-            }
-            if let Some(table) = table.filter(|t| t["rows"].as_array().is_some_and(|rows| !rows.is_empty())) {
-                if shown {
-                    println!();
-                }
-                shown = true;
-                print!("{}", self.render(&table, resource, wide, !self.arguments.no_headers));
-            }
-        }
-        if let Some(_failure) = missing {
-            return Err(Failure::ExitCode(1));
-        }
-        if !shown {
-            match self.namespace().filter(|_| selected.iter().any(|(r, _)| r.namespaced)) {
-                Some(namespace) => eprintln!("No resources found in {namespace} namespace."),
-                None => eprintln!("No resources found"),
-            }
-        }
-        Ok(())
-    }
-
-    async fn objects(&self, selected: &[(&Resource, Option<String>)], format: &Format) -> Outcome {
-        let mut items = Vec::new();
-        for (resource, name) in selected {
-            let mut answer = self.connection.get(&self.path(resource, name.as_deref(), &[])).await?;
-            match answer.get_mut("items").and_then(Value::as_array_mut) {
-                Some(found) if name.is_none() => {
-                    for mut item in found.drain(..) {
-                        item["apiVersion"] = json!(resource.api_version());
-                        item["kind"] = json!(resource.kind);
-                        items.push(item);
-                    }
-                }
-                _ => items.push(answer),
-            }
-        }
-        let single = matches!(selected, [(_, Some(_))]);
-        for item in &mut items {
-            api::object::metadata_mut(item).remove("managedFields");
-        }
-        match format {
-            Format::Name => items.iter().for_each(|item| println!("{}", self.name(selected, item))),
-            _ => {
-                let whole = match (single, items.pop()) {
-                    (true, Some(item)) => item,
-                    (_, last) => {
-                        items.extend(last);
-                        json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}})
-                    }
-                };
-                print_whole(&whole, format)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn name(&self, selected: &[(&Resource, Option<String>)], item: &Value) -> String {
-        let resource = selected.iter().find(|(r, _)| item["kind"] == r.kind.as_str());
-        let kind = resource.map_or_else(String::new, |(r, _)| r.singular_name());
-        format!("{kind}/{}", api::object::name(item))
-    }
-
-    async fn watch(
+    /// An object, or all pages of a list in one; `list` is where the answer keeps what it lists.
+    async fn read(
         &self,
-        selected: &[(&Resource, Option<String>)],
-        wide: Option<bool>,
-        format: &Format,
-    ) -> Outcome {
-        let [(resource, name)] = selected else {
-            return Err(Failure::Other(anyhow!("you may only specify a single resource type")));
+        what: &(&Resource, Option<String>, String),
+        accept: &str,
+        list: &str,
+        extra: &[(&str, &str)],
+    ) -> Outcome<Value> {
+        let chunk = match (self.arguments.chunk_size, &what.1) {
+            (0, _) | (_, Some(_)) => String::new(),
+            (size, None) => size.to_string(),
         };
-        let field = name.as_ref().map(|name| format!("metadata.name={name}")).unwrap_or_default();
-        let path = self.path(resource, None, &[("watch", "true"), ("fieldSelector", &field)]);
-        let mut header = !self.arguments.no_headers;
-        let accept = if wide.is_some() { TABLE } else { "application/json" };
-        self.connection
-            .watch(&path, accept, |event| {
-                if event["type"] == "BOOKMARK" {
-                    return Ok(true);
-                }
-                match wide {
-                    Some(wide) => print!("{}", self.render(&event["object"], resource, wide, header)),
-                    None if matches!(format, Format::Name) => {
-                        println!("{}", self.name(selected, &event["object"]))
+        let mut whole: Option<Value> = None;
+        let mut token = String::new();
+        loop {
+            let mut pairs = vec![("limit", chunk.as_str()), ("continue", token.as_str())];
+            pairs.extend(extra);
+            let mut page = self.connection.get_as(&self.path(what, &pairs), accept).await?;
+            let next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            match &mut whole {
+                None => whole = Some(page),
+                Some(whole) => {
+                    if let (Some(all), Some(more)) = (whole[list].as_array_mut(), page[list].as_array_mut()) {
+                        all.append(more);
                     }
-                    None => print_whole(&event["object"], format)?,
                 }
-                header = false;
-                Ok(true)
-            })
-            .await
-    }
-
-    /// A server's table as aligned text: three spaces between columns, as kubectl has it.
-    fn render(&self, table: &Value, resource: &Resource, wide: bool, headers: bool) -> String {
-        let definitions = table["columnDefinitions"].as_array().map_or(&[][..], Vec::as_slice);
-        let keep: Vec<usize> = (0..definitions.len())
-            .filter(|i| wide || definitions[*i]["priority"].as_i64().unwrap_or(0) == 0)
-            .collect();
-        let mut lines = Vec::new();
-        if headers {
-            let names =
-                keep.iter().map(|i| definitions[*i]["name"].as_str().unwrap_or_default().to_uppercase());
-            let mut line: Vec<String> = names.collect();
-            self.prefix_and_suffix(&mut line, "NAMESPACE", "LABELS", resource);
-            lines.push(line);
-        }
-        for row in table["rows"].as_array().into_iter().flatten() {
-            let mut line: Vec<String> = keep.iter().map(|i| cell(&row["cells"][*i])).collect();
-            if self.several
-                && let Some(first) = line.first_mut()
-            {
-                *first = format!("{}/{first}", resource.singular_name());
             }
-            let labels = labels(&row["object"]["metadata"]["labels"]);
-            self.prefix_and_suffix(&mut line, api::object::namespace(&row["object"]), &labels, resource);
-            lines.push(line);
+            if next.is_empty() {
+                return Ok(whole.unwrap_or_default());
+            }
+            token = next;
         }
-        aligned(&lines)
     }
 
-    fn prefix_and_suffix(&self, line: &mut Vec<String>, namespace: &str, labels: &str, resource: &Resource) {
-        if self.arguments.all_namespaces && resource.namespaced {
-            line.insert(0, namespace.to_owned());
+    /// Keeps a refusal for the end, unless it may be ignored.
+    fn note(&self, failure: Failure, failures: &mut Vec<Failure>) -> Outcome {
+        match failure {
+            Failure::Server(_) if self.arguments.ignore_not_found && failure.is_not_found() => {}
+            Failure::Server(_) => failures.push(failure),
+            other => return Err(other),
         }
-        if self.arguments.show_labels {
-            line.push(labels.to_owned());
+        Ok(())
+    }
+
+    fn several(chosen: &Chosen<'_>) -> bool {
+        chosen.windows(2).any(|pair| matches!(pair, [a, b] if a.0 != b.0))
+    }
+
+    async fn tables(&self, chosen: &Chosen<'_>, mut failures: Vec<Failure>) -> Outcome {
+        let include = if self.arguments.sort_by.is_empty() { "" } else { "Object" };
+        let mut shown = 0;
+        let wide = matches!(self.format, Format::Human { wide: true });
+        let with_kind = self.arguments.view.show_kind || Self::several(chosen);
+        // Rows of one kind after another share one table, as the columns then line up.
+        for run in chosen.chunk_by(|a, b| a.0 == b.0 && a.1.is_some() == b.1.is_some()) {
+            let mut table: Option<Value> = None;
+            for what in run {
+                match (self.read(what, TABLE, "rows", &[("includeObject", include)]).await, &mut table) {
+                    (Ok(next), None) => table = Some(table::or_plain(next)),
+                    (Ok(next), Some(table)) => table::append(table, next),
+                    (Err(failure), _) => self.note(failure, &mut failures)?,
+                }
+            }
+            let (Some(mut table), Some((resource, ..))) = (table, run.first()) else { continue };
+            if let Some(rows) = table["rows"].as_array_mut() {
+                if !self.arguments.sort_by.is_empty() {
+                    sort_by(rows, &self.arguments.sort_by, |row| row["object"].clone())?;
+                }
+                if rows.is_empty() {
+                    continue;
+                }
+            }
+            if shown > 0 {
+                println!();
+            }
+            shown += 1;
+            let rows = Rows { flags: &self.arguments.view, resource, wide, with_kind };
+            print!("{}", super::tabs::TABLE.table(&rows.of(&table, !self.arguments.view.no_headers)));
         }
+        if shown == 0 && failures.is_empty() && !self.arguments.ignore_not_found {
+            self.say_nothing_found(chosen);
+        }
+        Failure::all(failures)
+    }
+
+    fn say_nothing_found(&self, chosen: &Chosen<'_>) {
+        let namespaced = chosen.iter().all(|(r, ..)| r.namespaced) && !self.arguments.view.all_namespaces;
+        match chosen.first() {
+            Some((.., namespace)) if namespaced => eprintln!("No resources found in {namespace} namespace."),
+            _ => eprintln!("No resources found"),
+        }
+    }
+
+    async fn objects(&self, chosen: &Chosen<'_>, mut failures: Vec<Failure>) -> Outcome {
+        let mut found = Vec::new();
+        for what in chosen {
+            match self.read(what, "application/json", "items", &[]).await {
+                Ok(answer) if what.1.is_none() => found.extend(items(answer, what.0)),
+                Ok(answer) => found.push(answer),
+                Err(failure) => self.note(failure, &mut failures)?,
+            }
+        }
+        let single = matches!(chosen.as_slice(), [(_, Some(_), _)]);
+        if !self.arguments.output.show_managed_fields {
+            found.iter_mut().for_each(hide_managed_fields);
+        }
+        if !self.arguments.sort_by.is_empty() {
+            sort_by(&mut found, &self.arguments.sort_by, Value::clone)?;
+        }
+        match self.format {
+            Format::Name => found.iter().for_each(|item| println!("{}", named(chosen, item))),
+            Format::Columns(columns) => {
+                let all: Vec<&Value> = found.iter().collect();
+                print!("{}", columns.table(&all, !self.arguments.view.no_headers));
+            }
+            format => match (single, found.as_slice()) {
+                (true, [one]) => format.print(one)?,
+                (true, _) => {}
+                (false, []) if !failures.is_empty() => {}
+                _ => format.print(&list_of(found))?,
+            },
+        }
+        Failure::all(failures)
     }
 }
 
-fn append(table: &mut Value, mut next: Value) {
-    if let (Some(rows), Some(more)) = (table["rows"].as_array_mut(), next["rows"].as_array_mut()) {
-        rows.append(more);
-    }
+/// A `List` of objects of any kinds.
+pub fn list_of(items: Vec<Value>) -> Value {
+    json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}})
 }
 
-fn cell(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "<none>".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn labels(labels: &Value) -> String {
-    let pairs: Vec<String> =
-        labels.as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", cell(v))).collect();
-    if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
-}
-
-/// Lines of cells in columns; the last column is not padded.
-pub fn aligned(lines: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = Vec::new();
-    for line in lines {
-        widths.resize(widths.len().max(line.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut out = String::new();
-    for line in lines {
-        let last = line.len().saturating_sub(1);
-        for (i, cell) in line.iter().enumerate() {
-            let pad = if i == last { 0 } else { widths[i] + 3 - cell.chars().count() };
-            out.push_str(cell);
-            out.push_str(&" ".repeat(pad));
-        }
-        out.push('\n');
-    }
-    out
-}
-
-fn print_whole(object: &Value, format: &Format) -> Outcome {
-    match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(object).context("cannot write JSON")?),
-        Format::Yaml => print!("{}", api::codec::yaml::emit(object)),
-        Format::JsonPath(template) => {
-            print!(
-                "{}",
-                template.render(object, true).map_err(|e| anyhow!("error executing jsonpath: {e}"))?
-            );
-        }
-        Format::Name | Format::Table { .. } => {}
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_line_up() {
-        let line = |cells: &[&str]| cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
-        let text = aligned(&[line(&["NAME", "READY", "AGE"]), line(&["guestbook", "1/1", "5s"])]);
-        assert_eq!(text, "NAME        READY   AGE\nguestbook   1/1     5s\n");
-    }
-
-    #[test]
-    fn formats() {
-        assert!(matches!(Format::parse("wide").ok(), Some(Format::Table { wide: true })));
-        let error = Format::parse("paper").err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(error.contains("unable to match a printer"), "{error}");
-    }
+fn named(chosen: &Chosen<'_>, item: &Value) -> String {
+    let fits = |r: &Resource| item["kind"] == r.kind.as_str() && item["apiVersion"] == r.api_version();
+    let resource = chosen.iter().find(|(r, ..)| fits(r));
+    let kind = resource.map_or_else(String::new, |(r, ..)| r.singular_name());
+    format!("{kind}/{}", api::object::name(item))
 }

@@ -1,7 +1,7 @@
 //! What the server serves, from its discovery documents, and how users name it: `po`, `deploy/web`,
 //! `deployments.apps web`.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use serde_json::Value;
 
 use super::connection::Connection;
@@ -99,30 +99,49 @@ impl Resources {
         let fits = |r: &&Resource| {
             suffix.is_empty() || suffix == r.group || suffix == format!("{}.{}", r.version, r.group)
         };
-        self.0
-            .iter()
-            .filter(fits)
-            .find(|r| r.is_called(name))
+        let abbreviated = |r: &&Resource| {
+            let prefix = suffix.strip_suffix('.').unwrap_or(suffix);
+            r.group.split('.').next() == Some(prefix) || (r.group.is_empty() && prefix == r.version)
+        };
+        let called = || self.0.iter().filter(|r| r.is_called(name));
+        called()
+            .find(fits)
+            .or_else(|| called().find(abbreviated))
             .ok_or_else(|| Failure::Other(anyhow!("the server doesn't have a resource type {word:?}")))
     }
 
     /// The resources a word means: one, or all of a category such as `all`.
     pub fn group_of(&self, word: &str) -> Outcome<Vec<&Resource>> {
         let category: Vec<&Resource> =
-            self.0.iter().filter(|r| r.categories.iter().any(|c| c == word)).collect();
+            self.preferred().filter(|r| r.categories.iter().any(|c| c == word)).collect();
         if category.is_empty() { Ok(vec![self.named(word)?]) } else { Ok(category) }
+    }
+
+    /// Every resource in the version its group prefers.
+    pub fn preferred(&self) -> impl Iterator<Item = &Resource> {
+        self.0.iter().enumerate().filter_map(|(at, resource)| {
+            let same = |other: &Resource| other.group == resource.group && other.plural == resource.plural;
+            self.0.iter().take(at).all(|earlier| !same(earlier)).then_some(resource)
+        })
+    }
+
+    /// The resource of a kind in a version of a group, `None` when the server has none.
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Resource> {
+        self.0.iter().find(|r| r.kind == kind && r.api_version() == api_version)
     }
 
     /// The resource of an object from a file.
     ///
     /// # Errors
     /// When the server does not serve its kind, in kubectl's words.
-    pub fn of(&self, object: &Value) -> Outcome<&Resource> {
-        let (version, kind) =
-            (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
-        self.0.iter().find(|r| r.kind == kind && r.api_version() == version).ok_or_else(|| {
+    pub fn of(&self, object: &Value, source: &str) -> Outcome<&Resource> {
+        let text = |field: &str| object[field].as_str().unwrap_or_default();
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        self.by_kind(version, kind).ok_or_else(|| {
             Failure::Other(anyhow!(
-                "resource mapping not found: no matches for kind {kind:?} in version {version:?}\nensure CRDs are installed first"
+                "resource mapping not found for name: {:?} namespace: {:?} from {source:?}: no matches for kind {kind:?} in version {version:?}\nensure CRDs are installed first",
+                api::object::name(object),
+                api::object::namespace(object),
             ))
         })
     }
@@ -136,12 +155,19 @@ impl Resources {
                 let (kind, name) = word
                     .split_once('/')
                     .filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
-                    .ok_or_else(|| anyhow!("there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'gantry get resource/<resource_name>' instead of 'gantry get resource resource/<resource_name>'"))?;
-                found.push((self.named(kind)?, Some(name.to_owned())));
+                    .ok_or_else(|| anyhow!("there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'kubectl get resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'"))?;
+                if name.contains('/') {
+                    return Err(Failure::new(
+                        "arguments in resource/name form may not have more than one slash",
+                    ));
+                }
+                for kind in kind.split(',') {
+                    found.push((self.named(kind)?, Some(name.to_owned())));
+                }
             }
             return Ok(found);
         }
-        let (kinds, names) = words.split_first().context("you must specify the type of resource")?;
+        let (kinds, names) = words.split_first().ok_or_else(nothing_chosen)?;
         let mut found = Vec::new();
         for kind in kinds.split(',') {
             for resource in self.group_of(kind)? {
@@ -154,16 +180,21 @@ impl Resources {
         Ok(found)
     }
 
-    /// Exactly one named object, as `rollout` and `scale` take it.
+    /// Exactly one named object, as `rollout` takes it.
     pub fn one(&self, words: &[String]) -> Outcome<(&Resource, String)> {
         match self.select(words)?.as_slice() {
             [(resource, Some(name))] => Ok((resource, name.clone())),
-            [] | [(_, None)] => {
-                Err(Failure::Other(anyhow!("resource(s) were provided, but no name was specified")))
-            }
-            _ => Err(Failure::Other(anyhow!("expected exactly one object"))),
+            [] | [(_, None)] => Err(Failure::new("resource(s) were provided, but no name was specified")),
+            _ => Err(Failure::new("expected exactly one object")),
         }
     }
+}
+
+/// Neither arguments nor files.
+pub fn nothing_chosen() -> Failure {
+    Failure::new(
+        "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
+    )
 }
 
 fn parse(document: &Value) -> Vec<Resource> {
