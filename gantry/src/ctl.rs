@@ -21,6 +21,8 @@ mod auth;
 mod catalogue;
 mod certificate;
 mod change;
+mod config;
+mod copy;
 mod create;
 mod delete;
 mod describe;
@@ -36,6 +38,7 @@ mod labels;
 mod logs;
 mod nodes;
 mod patch;
+mod port_forward;
 mod replace;
 mod rollout;
 mod run;
@@ -44,7 +47,7 @@ mod set;
 mod top;
 mod wait;
 
-pub use command_line::with_plain_booleans;
+pub use command_line::{usage_error, with_plain_booleans};
 pub use failure::{Failure, Outcome};
 pub use globals::Globals;
 pub use tabs::aligned;
@@ -126,6 +129,18 @@ pub enum Verb {
     Version(catalogue::VersionArguments),
     /// List the flags every verb has.
     Options,
+    /// Copy files to and from containers.
+    Cp(copy::Arguments),
+    /// Lead local ports to a pod's.
+    PortForward(port_forward::Arguments),
+    /// Show and change the kubeconfig.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print a shell's completion script.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// Set how many replicas a workload has.
     Scale(scale::Arguments),
     /// Watch, pause, restart and take back roll-outs.
@@ -166,22 +181,28 @@ pub fn run(verb: Verb, globals: Globals) -> ExitCode {
 /// A verb at work.
 type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 
-/// Verbs that need no cluster.
-async fn local(verb: &Verb) -> Option<Outcome> {
+/// Does what needs no cluster; gives the verb back when it needs one.
+async fn local(verb: Verb, globals: &Globals) -> Result<Outcome, Verb> {
     match verb {
+        Verb::Config(command) => Ok(config::run(globals, command)),
+        Verb::Completion { shell } => {
+            clap_complete::generate(shell, &mut crate::grammar(), "gantry", &mut std::io::stdout());
+            Ok(Ok(()))
+        }
         Verb::Options => {
             catalogue::options();
-            Some(Ok(()))
+            Ok(Ok(()))
         }
-        Verb::Version(arguments) if arguments.client => Some(catalogue::version(None, arguments).await),
-        _ => None,
+        Verb::Version(arguments) if arguments.client => Ok(catalogue::version(None, &arguments).await),
+        verb => Err(verb),
     }
 }
 
 async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
-    if let Some(outcome) = local(&verb).await {
-        return outcome;
-    }
+    let verb = match local(verb, &globals).await {
+        Ok(outcome) => return outcome,
+        Err(verb) => verb,
+    };
     let connection = &Connection::open(globals).await?;
     let running: Running<'_> = match verb {
         Verb::Apply(arguments) => Box::pin(apply::run(connection, arguments)),
@@ -217,7 +238,9 @@ async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
         Verb::Version(arguments) => {
             Box::pin(async move { catalogue::version(Some(connection), &arguments).await })
         }
-        Verb::Options => Box::pin(async { Ok(()) }),
+        Verb::Cp(arguments) => Box::pin(copy::run(connection, arguments)),
+        Verb::PortForward(arguments) => Box::pin(port_forward::run(connection, arguments)),
+        Verb::Options | Verb::Config(_) | Verb::Completion { .. } => Box::pin(async { Ok(()) }),
         Verb::Scale(arguments) => Box::pin(scale::run(connection, arguments)),
         Verb::Rollout(command) => Box::pin(rollout::run(connection, command)),
         Verb::Wait(arguments) => Box::pin(wait::run(connection, arguments)),

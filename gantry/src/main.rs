@@ -52,15 +52,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// The whole command line's grammar.
+fn grammar() -> clap::Command {
+    Cli::command()
+}
+
 /// The command line; a wrong one ends the process with code 1, as kubectl does.
 fn parsed() -> Cli {
-    let mut grammar = Cli::command();
+    let mut grammar = grammar();
     let arguments = ctl::with_plain_booleans(&grammar, std::env::args_os());
     let parsed =
         grammar.try_get_matches_from_mut(arguments).and_then(|mut m| Cli::from_arg_matches_mut(&mut m));
     parsed.unwrap_or_else(|error| {
         let wrong = error.use_stderr();
-        drop(error.print());
+        match ctl::usage_error(&error) {
+            Some(text) => eprintln!("{text}"),
+            None => drop(error.print()),
+        }
         std::process::exit(i32::from(wrong))
     })
 }
@@ -90,6 +98,12 @@ mod tests {
     use anyhow::Context as _;
 
     use super::with_causes;
+
+    /// Flags that clash, within a verb or with those every verb has, fail here and not at a user's.
+    #[test]
+    fn the_grammar_is_sound() {
+        super::grammar().debug_assert();
+    }
 
     #[test]
     fn causes_are_told_once() {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command};
 
 /// `--all=true` as `--all`, and `--all=false` left out, for flags that take no value here.
@@ -34,6 +35,38 @@ pub fn with_plain_booleans(root: &Command, arguments: impl Iterator<Item = OsStr
         }
     }
     out
+}
+
+/// A wrong command line in kubectl's words, where it has some.
+pub fn usage_error(error: &clap::Error) -> Option<String> {
+    let words = |kind: ContextKind| -> Vec<String> {
+        match error.get(kind) {
+            Some(ContextValue::String(word)) => vec![word.clone()],
+            Some(ContextValue::Strings(words)) => words.clone(),
+            _ => Vec::new(),
+        }
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let words = words(ContextKind::InvalidArg);
+            let flag = words.first().filter(|word| word.starts_with('-'))?;
+            Some(match flag.strip_prefix("--") {
+                Some(_) => format!("error: unknown flag: {flag}\nSee --help for usage."),
+                None => {
+                    let letter = flag.trim_start_matches('-');
+                    format!("error: unknown shorthand flag: '{letter}' in -{letter}\nSee --help for usage.")
+                }
+            })
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let all = words(ContextKind::InvalidArg);
+            let flags = all.iter().filter_map(|word| word.strip_prefix("--"));
+            let names: Vec<String> =
+                flags.map(|flag| format!("{:?}", flag.split([' ', '=']).next().unwrap_or(flag))).collect();
+            (!names.is_empty()).then(|| format!("error: required flag(s) {} not set", names.join(", ")))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -231,7 +231,8 @@ impl Row {
 pub fn pod_template(template: &Value) -> String {
     let mut sheet = Sheet::default();
     workloads::template(&mut sheet, template);
-    sheet.finish()
+    // kubectl shows it with its tabs.
+    sheet.raw()
 }
 
 /// What rows write of an object alone.

@@ -161,7 +161,8 @@ pub async fn copy(mut process: AttachedProcess, tty: bool) -> Outcome {
     outcome(status)
 }
 
-fn outcome(status: Option<Status>) -> Outcome {
+/// What the status of a command that ended means.
+pub fn outcome(status: Option<Status>) -> Outcome {
     let Some(status) = status else { return Err(Failure::Other(anyhow!("the connection broke off"))) };
     if status.status.as_deref() == Some("Success") {
         return Ok(());

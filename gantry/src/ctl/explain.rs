@@ -123,13 +123,26 @@ impl<'a> Schemas<'a> {
         }
     }
 
+    /// What a schema says of itself, then what its parts say.
+    fn descriptions(&self, schema: &'a Value, texts: &mut Vec<&'a str>) {
+        let own = if schema["$ref"].is_string() { self.referred(schema) } else { schema };
+        texts.extend(own["description"].as_str().filter(|text| !text.is_empty()));
+        for part in own["allOf"].as_array().into_iter().flatten() {
+            self.descriptions(part, texts);
+        }
+        for inner in [&own["items"], &own["additionalProperties"]] {
+            if inner.is_object() {
+                self.descriptions(inner, texts);
+            }
+        }
+    }
+
     fn type_name(&self, schema: &'a Value) -> String {
         if let Some(name) = Self::reference(schema) {
-            let target = self.referred(schema);
-            return match target["type"].as_str() {
-                // Times, quantities and the like are texts with a name of their own.
+            // Times, quantities and the like are shown as what they are written as.
+            return match self.referred(schema)["type"].as_str() {
                 Some("object") | None => name.to_owned(),
-                Some(_) => name.to_owned(),
+                Some(other) => other.to_owned(),
             };
         }
         match schema["type"].as_str() {
@@ -137,7 +150,6 @@ impl<'a> Schemas<'a> {
             Some("object") if schema["additionalProperties"].is_object() => {
                 format!("map[string]{}", self.type_name(&schema["additionalProperties"]))
             }
-            Some("object") | None if schema["x-kubernetes-int-or-string"] == true => "Object".to_owned(),
             Some("object") | None => "Object".to_owned(),
             Some(other) => other.to_owned(),
         }
@@ -156,37 +168,33 @@ fn explained(
         out.push_str(&format!("GROUP:      {}\n", resource.group));
     }
     out.push_str(&format!("KIND:       {}\nVERSION:    {}\n\n", resource.kind, resource.version));
-    let (mut schema, mut field, mut required) = (top, top, false);
+    let (mut schema, mut field) = (top, top);
     for name in path {
         let parent = schemas.element(schema);
         let found = parent["properties"].get(name).filter(|found| !found.is_null());
-        schema = found.ok_or_else(|| Failure::new(format!("field {name:?} does not exist")))?;
+        let last = path.last().unwrap_or(name);
+        schema = found.ok_or_else(|| Failure::new(format!("field {last:?} does not exist")))?;
         field = schema;
-        required = is_required(parent, name);
     }
     if let Some(name) = path.last() {
-        let type_name = schemas.type_name(field);
-        let mark = if required { " -required-" } else { "" };
-        out.push_str(&format!("FIELD: {name} <{type_name}>{mark}\n"));
-        choices(field, "", &mut out);
-        out.push('\n');
+        out.push_str(&format!("FIELD: {name} <{}>\n", schemas.type_name(field)));
+        choices(field, "ENUM:", &mut out);
+        out.push_str("\n\n");
     }
     out.push_str("DESCRIPTION:\n");
-    let mut texts = vec![field["description"].as_str()];
-    let inner = schemas.element(field);
-    if !std::ptr::eq(inner, field) {
-        texts.push(inner["description"].as_str());
-    }
-    let texts: Vec<&str> = texts.into_iter().flatten().filter(|text| !text.is_empty()).collect();
+    let mut texts = Vec::new();
+    schemas.descriptions(field, &mut texts);
     match texts.as_slice() {
         [] => out.push_str("    <empty>\n"),
-        texts => texts.iter().for_each(|text| wrapped(text, 4, &mut out)),
+        texts => {
+            texts.iter().for_each(|text| wrapped(text, 4, &mut out));
+            out.push_str("    \n");
+        }
     }
+    let inner = schemas.element(field);
     if inner["properties"].is_object() {
-        out.push_str("    \n\nFIELDS:\n");
+        out.push_str("FIELDS:\n");
         fields(schemas, inner, 2, recursive, &mut Vec::new(), &mut out);
-    } else {
-        out.push_str("    \n");
     }
     out.push('\n');
     Ok(out)
@@ -196,14 +204,25 @@ fn is_required(schema: &Value, name: &str) -> bool {
     schema["required"].as_array().into_iter().flatten().any(|required| required == name)
 }
 
-/// The values a field may have, if only some are.
-fn choices(schema: &Value, indent: &str, out: &mut String) {
+/// The values a field may have, if only some are: one a line below `ENUM:`, or the first four.
+fn choices(schema: &Value, title: &str, out: &mut String) {
     let values: Vec<&str> =
         schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !values.is_empty() {
-        out.push_str(&format!("{indent}ENUM:\n"));
-        values.iter().for_each(|value| out.push_str(&format!("{indent}    {value}\n")));
+    let mut values: Vec<&str> =
+        values.into_iter().map(|value| if value.is_empty() { "\"\"" } else { value }).collect();
+    if values.is_empty() {
+        return;
     }
+    if title == "ENUM:" {
+        out.push_str(title);
+        values.iter().for_each(|value| out.push_str(&format!("\n    {value}")));
+        return;
+    }
+    if values.len() > 4 {
+        values.truncate(4);
+        values.push("....");
+    }
+    out.push_str(&format!("\n{title}{}", values.join(", ")));
 }
 
 fn fields<'a>(
@@ -217,8 +236,9 @@ fn fields<'a>(
     let pad = " ".repeat(indent);
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let mark = if is_required(schema, name) { " -required-" } else { "" };
-        out.push_str(&format!("{pad}{name}\t<{}>{mark}\n", schemas.type_name(field)));
-        choices(field, &pad, out);
+        out.push_str(&format!("{pad}{name}\t<{}>{mark}", schemas.type_name(field)));
+        choices(field, &format!("{pad}enum: "), out);
+        out.push('\n');
         if recursive {
             let inner = schemas.element(field);
             let seen = above.iter().any(|above| std::ptr::eq(*above, inner));
@@ -230,7 +250,6 @@ fn fields<'a>(
             continue;
         }
         let text = field["description"].as_str().filter(|text| !text.is_empty());
-        let text = text.or_else(|| schemas.referred(field)["description"].as_str());
         wrapped(text.unwrap_or("<no description>"), indent + 2, out);
         out.push('\n');
     }
@@ -242,7 +261,7 @@ fn wrapped(text: &str, indent: usize, out: &mut String) {
     for line in text.split('\n') {
         let mut current = String::new();
         for word in line.split_whitespace() {
-            if !current.is_empty() && indent + current.chars().count() + 1 + word.chars().count() >= WIDTH {
+            if !current.is_empty() && indent + current.chars().count() + 1 + word.chars().count() > WIDTH {
                 out.push_str(&format!("{pad}{current}\n"));
                 current.clear();
             }
@@ -277,6 +296,6 @@ mod tests {
         );
         let mut out = String::new();
         wrapped(&"word ".repeat(20), 4, &mut out);
-        assert!(out.lines().count() == 2 && out.lines().all(|line| line.len() < 80), "{out}");
+        assert!(out.lines().count() == 2 && out.lines().all(|line| line.len() <= 80), "{out}");
     }
 }

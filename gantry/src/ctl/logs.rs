@@ -144,7 +144,14 @@ impl Arguments {
             return Ok(pods);
         };
         let Some((kind, name)) = target.split_once('/') else {
-            return Ok(vec![connection.get(&format!("{path}/{target}")).await?]);
+            let pod = connection.get(&format!("{path}/{target}")).await.map_err(|failure| match failure {
+                Failure::Server(status) => Failure::new(format!(
+                    "error from server ({}): {} in namespace {namespace:?}",
+                    status.reason, status.message
+                )),
+                other => other,
+            })?;
+            return Ok(vec![pod]);
         };
         let resources = Resources::discover(connection).await?;
         let resource = resources.named(kind)?;

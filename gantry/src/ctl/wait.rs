@@ -160,9 +160,11 @@ async fn one(
     report: &output::Report,
 ) -> Outcome {
     let last = std::cell::RefCell::new(None);
-    let must_exist = matches!(goal, Goal::Condition { .. } | Goal::Path { .. });
-    if must_exist {
-        connection.get(&target.path()).await?;
+    match goal {
+        Goal::Condition { .. } | Goal::Path { .. } => drop(connection.get(&target.path()).await?),
+        // What was gone before is not worth a line.
+        Goal::Gone if connection.find(&target.path()).await?.is_none() => return Ok(()),
+        Goal::Gone | Goal::Exists => {}
     }
     let waiting = until(connection, target, |object| {
         if let Some(object) = object {

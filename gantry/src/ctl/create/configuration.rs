@@ -235,12 +235,15 @@ impl Registry {
                 ));
             }
             let auth = STANDARD.encode(format!("{}:{}", self.docker_username, self.docker_password));
-            let mut login =
-                json!({"username": self.docker_username, "password": self.docker_password, "auth": auth});
+            // In the order Go writes the fields, so that the bytes are kubectl's.
+            let mut fields = vec![("username", &self.docker_username), ("password", &self.docker_password)];
             if !self.docker_email.is_empty() {
-                login["email"] = json!(self.docker_email);
+                fields.push(("email", &self.docker_email));
             }
-            let text = json!({"auths": {self.docker_server.as_str(): login}}).to_string();
+            fields.push(("auth", &auth));
+            let fields: Vec<String> =
+                fields.into_iter().map(|(field, value)| format!("\"{field}\":{}", json!(value))).collect();
+            let text = format!("{{\"auths\":{{{}:{{{}}}}}}}", json!(self.docker_server), fields.join(","));
             pairs.push((".dockerconfigjson".to_owned(), text.into_bytes()));
         }
         Ok(secret(&self.name, kind, pairs))

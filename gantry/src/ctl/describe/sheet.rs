@@ -89,6 +89,11 @@ impl Sheet {
         self.done.push_str(&DESCRIPTION.lay_out(&open));
     }
 
+    /// What is written, its cells still ending with tabs.
+    pub fn raw(self) -> String {
+        self.open
+    }
+
     /// The description.
     pub fn finish(mut self) -> String {
         self.flush();

@@ -475,7 +475,7 @@ mod tests {
             "Name:         p\n",
             "Node:         <none>\n",
             "Labels:       <none>\n",
-            "Containers:\n  c:\n    Image:      i\n    Port:       <none>\n    Host Port:  <none>\n    Environment:\n      A:      b\n    Mounts:   <none>\n",
+            "Containers:\n  c:\n    Image:      i\n    Port:       <none>\n    Host Port:  <none>\n    Environment:\n      A:         b\n    Mounts:      <none>\n",
             "QoS Class:       BestEffort\nNode-Selectors:  <none>\nTolerations:     <none>\n",
         ] {
             assert!(text.contains(part), "lacks {part:?}:\n{text}");

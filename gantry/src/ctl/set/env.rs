@@ -141,7 +141,7 @@ async fn list(
         for container in containers(spec, &arguments.containers) {
             println!(
                 "# {} {}, container {}",
-                target.resource.plural,
+                target.resource.kind,
                 target.name,
                 container["name"].as_str().unwrap_or_default()
             );

@@ -1,10 +1,64 @@
-//! Scalars as Go's YAML writer has them: plain where that reads back as a string, else quoted; several
-//! lines as a block; long ones folded at a space behind column 80.
+//! YAML as Go's writer has it, byte for byte: scalars plain where that reads back as a string, else quoted;
+//! several lines as a block; long ones folded at a space behind column 80.
+//!
+//! Entry point: [`emit`].
 
 use serde_json::Value;
 
 /// Behind this column a line is folded at the next space.
 const WIDTH: usize = 80;
+
+/// Writes a value in block style, two spaces a level, keys in the map's order, as `kubectl -o yaml` does.
+pub fn emit(value: &Value) -> String {
+    let mut out = String::new();
+    nested(value, 0, &mut out);
+    out
+}
+
+fn pad(indent: usize, out: &mut String) {
+    out.extend(std::iter::repeat_n(' ', indent));
+}
+
+fn nested(value: &Value, indent: usize, out: &mut String) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (name, inner) in map {
+                pad(indent, out);
+                key(name, out);
+                out.push(':');
+                if is_nested(inner) {
+                    out.push('\n');
+                    // Lists stay at their key's indent, as Go's writer has them.
+                    nested(inner, if inner.is_array() { indent } else { indent + 2 }, out);
+                } else {
+                    out.push(' ');
+                    scalar(inner, indent + 2, out);
+                    out.push('\n');
+                }
+            }
+        }
+        Value::Array(list) if !list.is_empty() => {
+            for item in list {
+                pad(indent, out);
+                out.push_str("- ");
+                // The first line of what is inside sits on the dash's line.
+                let mut inside = String::new();
+                nested(item, indent + 2, &mut inside);
+                out.push_str(inside.get(indent + 2..).unwrap_or_default());
+            }
+        }
+        other => {
+            pad(indent, out);
+            scalar(other, indent, out);
+            out.push('\n');
+        }
+    }
+}
+
+fn is_nested(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| !map.is_empty())
+        || value.as_array().is_some_and(|list| !list.is_empty())
+}
 
 /// How a text may be written, from what it contains.
 #[derive(Default)]
@@ -80,7 +134,7 @@ fn is_printable(letter: char) -> bool {
 }
 
 /// A value that is no object and no list; lines that go on stand at `indent`.
-pub fn value(value: &Value, indent: usize, out: &mut String) {
+fn scalar(value: &Value, indent: usize, out: &mut String) {
     let Value::String(text) = value else {
         out.push_str(&value.to_string());
         return;
@@ -102,7 +156,7 @@ pub fn value(value: &Value, indent: usize, out: &mut String) {
 }
 
 /// A key: on one line, whatever its length.
-pub fn key(text: &str, out: &mut String) {
+fn key(text: &str, out: &mut String) {
     let nature = Nature::of(text);
     if text.contains('\n') || means_something_else(text) || !nature.may_be_single_quoted() {
         double_quoted(text, None, out);
@@ -290,7 +344,7 @@ fn is_time(text: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::super::emit;
+    use super::emit;
 
     fn check(text: &str, expect: &str) {
         assert_eq!(emit(&json!({"a": text})), format!("a: {expect}\n"), "{text:?}");
@@ -340,6 +394,6 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].len() > 80 && lines[1].starts_with("  word"), "{text}");
-        assert_eq!(super::super::decode_all(&text).expect("YAML")[0]["a"], words);
+        assert_eq!(api::codec::yaml::decode_all(&text).expect("YAML")[0]["a"], words);
     }
 }

@@ -1,0 +1,137 @@
+//! Our tool beside the machine's kubectl, on the same server: same output, same exit codes.
+
+#![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
+#![allow(unused_crate_dependencies, reason = "the binary's dependencies are not the test's")]
+
+#[path = "tool/server.rs"]
+mod server;
+
+use server::Server;
+
+/// Objects of many kinds; nothing runs them, as there is no node agent.
+const OBJECTS: &str = include_str!("tool/objects.yaml");
+
+/// Runs every line with both tools and shows all that differ.
+fn check(server: &Server, lines: &[&str]) {
+    let differing: Vec<String> = lines.iter().filter_map(|line| server.difference(line)).collect();
+    assert!(
+        differing.is_empty(),
+        "{} of {} lines differ:\n{}",
+        differing.len(),
+        lines.len(),
+        differing.join("\n")
+    );
+}
+
+#[test]
+fn reading() {
+    let server = Server::start();
+    server.apply(OBJECTS);
+    check(
+        &server,
+        &[
+            "get pods",
+            "get pods -o wide",
+            "get pods,svc,deploy",
+            "get pod alone -o yaml",
+            "get pods -o json",
+            "get pods -o name",
+            "get pods -A --show-labels",
+            "get deploy web -o jsonpath={.spec.replicas}",
+            "get pods -o custom-columns=N:.metadata.name,I:.spec.containers[*].image",
+            "get pods --sort-by=.metadata.name",
+            "get pods -L app",
+            "get pod/alone svc/web",
+            "get pod nope",
+            "get pod nope alone",
+            "get foo",
+            "get",
+            "get pods -l app=nope",
+            "get cm cm -o yaml",
+            "get pods -o bad",
+            "get --raw /version",
+            "get --raw /nope",
+            "get pods alone -l a=b",
+            "get deploy --show-kind --no-headers",
+            "get po nope --ignore-not-found",
+            "get pods --chunk-size=1",
+            "apply view-last-applied cm/cm",
+            "rollout history deploy/web",
+            "wait --for=jsonpath={.metadata.name}=web deploy/web",
+            "wait --for=condition=x pod/nope",
+            "logs nope",
+            "exec nope -- ls",
+            "api-versions",
+            "config current-context",
+            "config get-contexts",
+            "config view",
+            "auth whoami",
+            "cluster-info",
+        ],
+    );
+}
+
+#[test]
+fn describing() {
+    let server = Server::start();
+    server.apply(OBJECTS);
+    check(
+        &server,
+        &[
+            "describe pod alone",
+            "describe deploy web",
+            "describe rs",
+            "describe svc web",
+            "describe svc kubernetes",
+            "describe cm cm",
+            "describe secret s",
+            "describe node n1",
+            "describe ns default",
+            "describe sa default",
+            "describe endpoints kubernetes",
+            "describe pod nope",
+            "describe",
+        ],
+    );
+}
+
+#[test]
+fn refusals_and_dry_runs() {
+    let server = Server::start();
+    server.apply(OBJECTS);
+    check(
+        &server,
+        &[
+            "delete pod nope",
+            "delete cm",
+            "label pod alone x=z",
+            "label pod alone",
+            "annotate pod nope a=b",
+            "scale deploy/web --replicas=2 --current-replicas=9",
+            "scale deploy/web --replicas=2",
+            "patch deploy web -p {\"spec\":{\"replicas\":2}}",
+            "patch deploy web -p {\"spec\":{\"replicas\":2}} -o name",
+            "patch deploy web --type=bad -p {}",
+            "apply -f /nope.yaml",
+            "create deployment d --image=nginx --dry-run=server",
+            "create configmap c --from-literal=a=b --dry-run=client -o yaml",
+            "create secret generic g --from-literal=a=b --dry-run=client -o yaml",
+            "create namespace n --dry-run=client -o name",
+            "create service clusterip c --tcp=80:8080 --dry-run=client -o name",
+            "create configmap cm --from-literal=a=b",
+            "run p --image=busybox --dry-run=server",
+            "expose deploy web --name=web2 --dry-run=client",
+            "set image deploy/web nope=nginx:2",
+            "set image deploy/web web=nginx:2 --dry-run=server",
+            "set env deploy/web A=c --dry-run=server",
+            "set env deploy/web --list",
+            "set resources deploy/web --limits=cpu=1 --dry-run=server",
+            "set serviceaccount deploy/web default --dry-run=server",
+            "autoscale deploy web --max=0",
+            "cordon nope",
+            "taint nodes n1 a=b",
+            "taint nodes n1 a-",
+            "drain n1 --dry-run=client",
+        ],
+    );
+}
