@@ -129,8 +129,6 @@ fn refusals_and_dry_runs() {
             "set serviceaccount deploy/web default --dry-run=server",
             "autoscale deploy web --max=0",
             "cordon nope",
-            "taint nodes n1 a=b",
-            "taint nodes n1 a-",
             "drain n1 --dry-run=client",
         ],
     );

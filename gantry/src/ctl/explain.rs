@@ -255,20 +255,25 @@ fn fields<'a>(
     }
 }
 
-/// Words of each line, broken at the width.
+/// Words of each line, broken at the width; spaces between words of one line stay.
 fn wrapped(text: &str, indent: usize, out: &mut String) {
     let pad = " ".repeat(indent);
     for line in text.split('\n') {
-        let mut current = String::new();
-        for word in line.split_whitespace() {
-            if !current.is_empty() && indent + current.chars().count() + 1 + word.chars().count() > WIDTH {
+        let (mut current, mut spaces) = (String::new(), 0);
+        for (at, word) in line.split(' ').enumerate() {
+            spaces += usize::from(at > 0);
+            if word.is_empty() {
+                continue;
+            }
+            let length = indent + current.chars().count() + spaces + word.chars().count();
+            if !current.is_empty() && length > WIDTH {
                 out.push_str(&format!("{pad}{current}\n"));
                 current.clear();
-            }
-            if !current.is_empty() {
-                current.push(' ');
+            } else {
+                current.push_str(&" ".repeat(spaces));
             }
             current.push_str(word);
+            spaces = 0;
         }
         out.push_str(&format!("{pad}{current}\n"));
     }

@@ -66,7 +66,7 @@ impl Rows<'_> {
             }
             let labels = &row["object"]["metadata"]["labels"];
             let keys = self.flags.label_columns.iter();
-            line.extend(keys.map(|key| labels[key].as_str().unwrap_or("<none>").to_owned()));
+            line.extend(keys.map(|key| labels[key].as_str().unwrap_or_default().to_owned()));
             self.frame(&mut line, api::object::namespace(&row["object"]), &joined(labels));
             lines.push(line);
         }
