@@ -29,4 +29,8 @@ pub mod service;
 pub mod storage;
 
 #[cfg(test)]
+mod access_tests;
+#[cfg(test)]
+mod infrastructure_tests;
+#[cfg(test)]
 mod trial;

@@ -7,3 +7,6 @@ mod policy;
 pub use address::{IpAddress, ServiceCidr};
 pub use ingress::{Ingress, IngressClass};
 pub use policy::NetworkPolicy;
+
+#[cfg(test)]
+mod tests;

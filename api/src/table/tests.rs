@@ -5,6 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::kinds::builtin;
 
+mod cluster;
+
 const NOW: &str = "2026-01-01T01:00:00Z";
 const CREATED: &str = "2026-01-01T00:55:00Z";
 
