@@ -96,7 +96,7 @@ async fn dispatch(
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     if !info.is_resource() {
-        return match health::respond(&server, &info, request.uri()) {
+        return match health::respond(&server, &info, request.uri()).await {
             Some(response) => Ok(response),
             None => paths::respond(&server, &info, &query_pairs(request.uri())?, request.headers()).await,
         };

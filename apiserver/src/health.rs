@@ -20,6 +20,11 @@ const BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 /// Distinct label sets kept; more would only mean somebody probes random paths.
 const MAX_SERIES: usize = 2000;
 
+/// Nothing stands there; reading it takes the way every read takes.
+const PROBE_KEY: &str = "/registry/health";
+/// A store that takes longer is as good as away (upstream's etcd check).
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Request counters.
 #[derive(Default)]
 pub(crate) struct Measures(Mutex<BTreeMap<(&'static str, String, u16), Series>>);
@@ -78,7 +83,7 @@ impl Measures {
 }
 
 /// Answers the paths of this file; `None` for others.
-pub(crate) fn respond(server: &Server, info: &RequestInfo, uri: &Uri) -> Option<Response<Body>> {
+pub(crate) async fn respond(server: &Server, info: &RequestInfo, uri: &Uri) -> Option<Response<Body>> {
     if !["get", "head"].contains(&info.verb) {
         return None;
     }
@@ -91,45 +96,87 @@ pub(crate) fn respond(server: &Server, info: &RequestInfo, uri: &Uri) -> Option<
                 path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             })?;
             let only = path.strip_prefix(root).unwrap_or_default().trim_start_matches('/');
-            health(server, root, only, query)
+            health(server, root, only, query).await
         }
     }
 }
 
-fn health(server: &Server, root: &str, only: &str, query: &str) -> Option<Response<Body>> {
+async fn health(server: &Server, root: &str, only: &str, query: &str) -> Option<Response<Body>> {
     let has = |word: &str| query.split('&').any(|p| p == word || p.starts_with(&format!("{word}=")));
     let excluded: Vec<&str> = query.split('&').filter_map(|p| p.strip_prefix("exclude=")).collect();
-    let checks = checks(server, root);
-    if !only.is_empty() && !checks.iter().any(|(name, _)| *name == only) {
-        return None;
+    let checks = checks(server, root).await;
+    if !only.is_empty() {
+        let (_, healthy) = checks.iter().find(|(name, _)| *name == only)?;
+        return Some(match healthy {
+            true => text(StatusCode::OK, "ok".to_owned()),
+            false => {
+                let problem = format!("internal server error: {only} check failed\n");
+                text(StatusCode::INTERNAL_SERVER_ERROR, problem)
+            }
+        });
     }
+    let word = root.trim_start_matches('/');
+    let (healthy, report) = report(&checks, &excluded);
+    let (code, body) = match (healthy, has("verbose")) {
+        (true, false) => (StatusCode::OK, "ok".to_owned()),
+        (true, true) => (StatusCode::OK, format!("{report}{word} check passed\n")),
+        // Always verbose when something is wrong.
+        (false, _) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{report}{word} check failed\n")),
+    };
+    Some(text(code, body))
+}
+
+fn text(code: StatusCode, body: String) -> Response<Body> {
+    let mut response = output::text(code, body);
+    let headers = response.headers_mut();
+    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Whether all checks that count are good, and a line for each.
+fn report(checks: &[(&'static str, bool)], excluded: &[&str]) -> (bool, String) {
     let mut report = String::new();
     let mut healthy = true;
-    for (name, ok) in checks.iter().filter(|(name, _)| only.is_empty() || *name == only) {
+    for (name, ok) in checks {
         let skipped = excluded.contains(name);
         healthy &= *ok || skipped;
+        // Writing into a String cannot fail.
         let _ = match (ok, skipped) {
             (_, true) => writeln!(report, "[+]{name} excluded: ok"),
             (true, false) => writeln!(report, "[+]{name} ok"),
             (false, false) => writeln!(report, "[-]{name} failed: reason withheld"),
         };
     }
-    let word = root.trim_start_matches('/');
-    let (code, text) = match (healthy, has("verbose")) {
-        (true, false) => (StatusCode::OK, "ok".to_owned()),
-        (true, true) => (StatusCode::OK, format!("{report}{word} check passed\n")),
-        (false, _) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{report}{word} check failed\n")),
-    };
-    Some(output::text(code, text))
+    let mut unknown: Vec<String> = excluded
+        .iter()
+        .filter(|word| !checks.iter().any(|(name, _)| name == *word))
+        .map(|word| format!("{word:?}"))
+        .collect();
+    unknown.sort();
+    unknown.dedup();
+    if !unknown.is_empty() {
+        let words = unknown.join(",");
+        let _ = writeln!(report, "warn: some health checks cannot be excluded: no matches for {words}");
+    }
+    (healthy, report)
 }
 
-/// Named checks, in the order they are shown. A draining server is alive but not ready.
-fn checks(server: &Server, root: &str) -> Vec<(&'static str, bool)> {
-    let mut checks = vec![("ping", true), ("log", true), ("store", server.store.revision() > 0)];
+/// Named checks, in the order they are shown; `etcd` is the store, whichever engine it is: scripts look for
+/// that name. A draining server is alive but not ready.
+async fn checks(server: &Server, root: &str) -> Vec<(&'static str, bool)> {
+    let mut checks = vec![("ping", true), ("log", true), ("etcd", store_answers(server).await)];
     if root == "/readyz" {
         checks.push(("shutdown", !server.shutdown.is_triggered()));
     }
     checks
+}
+
+/// Whether the store can be read now: an engine elsewhere may be away while its copies here are whole.
+async fn store_answers(server: &Server) -> bool {
+    tokio::select! {
+        read = server.store.get(PROBE_KEY, None) => read.is_ok(),
+        () = server.clock.sleep(PROBE_TIMEOUT) => false,
+    }
 }
 
 /// The version clients see: that of the API, then ours.
@@ -159,4 +206,23 @@ pub(crate) async fn metrics(server: &Server) -> Response<Body> {
         let _ = writeln!(out, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");
     }
     output::text(StatusCode::OK, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_and_what_is_said() {
+        let checks = [("ping", true), ("etcd", false)];
+        assert_eq!(report(&checks, &[]), (false, "[+]ping ok\n[-]etcd failed: reason withheld\n".to_owned()));
+        assert_eq!(
+            report(&checks, &["etcd", "x"]),
+            (
+                true,
+                "[+]ping ok\n[+]etcd excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\n"
+                    .to_owned()
+            )
+        );
+    }
 }

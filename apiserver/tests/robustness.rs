@@ -18,6 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
 
 /// Collections and an object each that they accept.
@@ -178,6 +179,48 @@ async fn the_samples_are_accepted() {
     }
 }
 
+#[tokio::test]
+async fn bodies_that_are_no_objects() {
+    const JSON: &str = "application/json";
+    let (server, _directory) = server().await;
+    let post = async |kind: &str, bytes: Vec<u8>| {
+        let request = Request::builder().method("POST").uri("/api/v1/namespaces/default/configmaps");
+        let mut request = request.header("content-type", kind).body(Body::from(bytes)).expect("a request");
+        request.extensions_mut().insert(UserInfo::component("admin", &["system:masters"]));
+        let response = server.answer(request).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        let status: Value = serde_json::from_slice(&bytes).expect("a Status");
+        assert!(code < 300 || status["code"] == code, "{status}");
+        code
+    };
+    let nested =
+        |open: &str, close: &str| format!("{{\"data\":{}{}}}", open.repeat(50_000), close.repeat(50_000));
+    let labels: serde_json::Map<String, Value> = (0..40_000).map(|n| (format!("k{n}"), json!("v"))).collect();
+    let many = json!({"metadata": {"name": "many", "labels": labels}}).to_string();
+    let whole =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "p"}, "data": {"k": "v"}});
+    let whole = api::codec::protobuf::encode(&whole).expect("a built-in kind");
+    for (kind, bytes, expect) in [
+        (JSON, Vec::new(), 400),
+        (JSON, b"{\"data\":{\"a\":\"\xff\"}}".to_vec(), 400),
+        (JSON, nested("[", "]").into_bytes(), 400),
+        (JSON, nested("{\"a\":", "}").into_bytes(), 400),
+        ("application/yaml", nested("[", "]").into_bytes(), 400),
+        ("application/yaml", b"a: &a [*a]\nb: [".to_vec(), 400),
+        (PROTOBUF, b"{}".to_vec(), 400),
+        (PROTOBUF, whole[..whole.len() - 6].to_vec(), 400),
+        (PROTOBUF, [&b"k8s\0"[..], &[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat(), 400),
+        ("text/plain", b"{}".to_vec(), 415),
+        (JSON, vec![b' '; 3 * 1024 * 1024 + 1], 413),
+        (JSON, many.into_bytes(), 201),
+        (PROTOBUF, whole, 201),
+    ] {
+        let head: Vec<u8> = bytes.iter().take(20).copied().collect();
+        assert_eq!(post(kind, bytes).await, expect, "{kind} {head:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
 
@@ -205,6 +248,7 @@ proptest! {
                     send(&server, "POST", &below, "application/json", &spoilt).await;
                 }
                 send(&server, "GET", collection, TABLE, &Value::Null).await;
+                send(&server, "GET", collection, PROTOBUF, &Value::Null).await;
                 send(&server, "DELETE", &one, "application/json", &spoilt).await;
             }
         });
