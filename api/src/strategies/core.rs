@@ -270,6 +270,10 @@ impl Strategy for Node {
 pub struct Event;
 
 impl Strategy for Event {
+    fn name_errors(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
     fn prepare_for_create(&self, _object: &mut Value, _context: &Context) {}
 
     fn allow_create_on_update(&self) -> bool {

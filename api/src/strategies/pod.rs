@@ -3,6 +3,7 @@
 //! `defaults` fills what depends on other fields, `spec` checks a specification, `container` and
 //! `volume` its parts, `update` what may change in a pod that exists.
 
+mod affinity;
 mod container;
 mod defaults;
 mod spec;
@@ -21,6 +22,7 @@ use crate::quantity::Quantity;
 use crate::status::Cause;
 use crate::strategy::{Context, Strategy};
 
+pub(super) use affinity::node_selector;
 pub(super) use container::{quantity, requirements};
 pub(super) use defaults::{default_template, default_template_at};
 pub(super) use spec::validate_tolerations;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::check::{self, list, text};
+use crate::names;
 use crate::status::Cause;
 use crate::strategy::{Context, Strategy};
 
@@ -10,6 +11,10 @@ use crate::strategy::{Context, Strategy};
 pub struct PodDisruptionBudget;
 
 impl Strategy for PodDisruptionBudget {
+    fn name_errors(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
         object["status"] = json!({
             "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0,

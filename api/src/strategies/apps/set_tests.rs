@@ -175,6 +175,8 @@ fn few_things_of_a_stateful_set_change() {
     );
     let refused = "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
         'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+    let names = crate::strategy::Strategy::name_errors(&super::StatefulSet, "a.b");
+    assert_eq!(names, ["must not contain dots"]);
     set.refuses_update(spec(json!({"serviceName": "t"})), &[refused]);
     set.refuses_update(spec(json!({"volumeClaimTemplates": null})), &[refused]);
     set.refuses_status(

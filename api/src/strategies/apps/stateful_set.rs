@@ -26,6 +26,11 @@ const CHANGEABLE: [&str; 7] = [
 pub struct StatefulSet;
 
 impl Strategy for StatefulSet {
+    /// Its pods are called after it, with a number.
+    fn name_errors(&self, name: &str) -> Vec<String> {
+        names::dns1123_label(name)
+    }
+
     fn default(&self, object: &mut Value) {
         pod::default_template(object);
         let claims = object.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);

@@ -78,6 +78,8 @@ impl Strategy for PersistentVolume {
         if !affinity.is_null() && affinity["required"].is_null() {
             let detail = "must specify required node constraints";
             causes.push(Cause::required("spec.nodeAffinity.required", detail));
+        } else if !affinity.is_null() {
+            pod::node_selector(&mut causes, &affinity["required"], "spec.nodeAffinity.required");
         }
         sources(&mut causes, spec);
         if spec["hostPath"]["path"] == "/" && policy == "Recycle" {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::check::{self, list, text};
+use super::affinity;
 use super::container::{self, Kind};
 use super::volume;
 use crate::names;
@@ -41,6 +42,7 @@ pub(super) fn validate(causes: &mut Vec<Cause>, spec: &Value, path: &str, owner:
     check::optional(causes, &at("hostname"), &spec["hostname"], names::dns1123_label);
     check::optional(causes, &at("subdomain"), &spec["subdomain"], names::dns1123_label);
     check::optional(causes, &at("priorityClassName"), &spec["priorityClassName"], names::dns1123_subdomain);
+    affinity::validate(causes, &spec["affinity"], &at("affinity"));
     validate_tolerations(causes, spec, &at("tolerations"));
     host_aliases(causes, spec, &at("hostAliases"));
     dns_config(causes, spec, &at("dnsConfig"));
