@@ -189,3 +189,7 @@ impl ObservedPod {
         self.containers.get(name)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a fixture that cannot be built fails its test")]
+pub(crate) mod fixtures;

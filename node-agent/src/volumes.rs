@@ -5,19 +5,19 @@
 //! they never reach a disk and need no mount per pod. All mounts happen before the pod's shim starts (it has its
 //! own mount namespace), outlive the agent, and [`tear_down`] finds them in `/proc/self/mountinfo`.
 
-pub mod config_map;
 pub mod downward_api;
 pub mod empty_dir;
 pub mod host_path;
+pub mod keyed;
 pub mod payload;
 pub mod projected;
-pub mod secret;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 
+use self::keyed::Keyed;
 use crate::container_runtime::Mount;
 use crate::environment::{Lookups, expand};
 
@@ -151,9 +151,9 @@ fn write_content(
     fs_group: Option<i64>,
 ) -> Result<(), VolumeError> {
     let files = if let Some(source) = &volume.config_map {
-        config_map::payload(source, &contents.lookups)
+        Keyed::from(source).files(&contents.lookups)
     } else if let Some(source) = &volume.secret {
-        secret::payload(source, &contents.lookups)
+        Keyed::from(source).files(&contents.lookups)
     } else if let Some(source) = &volume.downward_api {
         downward_api::payload(source, pod, &contents.lookups.facts)
     } else if let Some(source) = &volume.projected {

@@ -4,8 +4,8 @@
 
 #[path = "agent/api.rs"]
 mod api;
-#[path = "agent/runtime.rs"]
-mod runtime;
+#[path = "agent/surroundings.rs"]
+mod surroundings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use client::informer::Informers;
 use component_base::clock::FakeClock;
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
+use node_agent::container_runtime::fake::FakeRuntime;
 use node_agent::{Config, Dependencies, Running};
 use serde_json::{Value, json};
 
 use api::Api;
-use runtime::{FakeImages, FakeNetwork, FakeRuntime};
+use surroundings::{FakeImages, FakeNetwork};
 
 struct World {
     api: Api,
@@ -136,7 +137,14 @@ async fn a_pod_lives_and_dies() {
     world.api.until("the pod is gone", |api| api.get("pods", "web").is_none()).await;
     assert_eq!(
         world.runtime.calls(),
-        ["start pod web", "start a-0", "exec a-0 true", "stop a-0 5", "remove pod uid-web"]
+        [
+            "recover",
+            "start_pod uid-web",
+            "start_container a-0",
+            "exec a-0 true",
+            "stop_container a-0 5",
+            "remove_pod uid-web"
+        ]
     );
     world.until_event("Killing", "Stopping container a").await;
     assert!(!world.dir.path().join("node/pods/uid-web").exists());
@@ -180,6 +188,7 @@ async fn crashes_back_off() {
 #[tokio::test]
 async fn a_program_that_cannot_start() {
     let world = World::start().await;
+    world.runtime.fail_next("start_container", "exec \"/missing\": no such file");
     world.pod("web", "restartPolicy: Never, containers: [{name: a, image: i, command: [/missing]}]");
     world
         .api
@@ -199,14 +208,14 @@ async fn finished_pods_stay_as_objects() {
     let over = |api: &Api| api.get("pods", "job").is_some_and(|p| p["status"]["phase"] == "Succeeded");
     world.api.until("success", over).await;
     // The next pod starts after the sandbox of the first is gone only if nothing is stuck.
-    while !world.runtime.calls().contains(&"remove pod uid-job".to_owned()) {
+    while !world.runtime.calls().contains(&"remove_pod uid-job".to_owned()) {
         tokio::task::yield_now().await;
     }
     world.restart(|_| {}).await;
     assert!(over(&world.api));
     world.api.delete("pods", "job", 30);
     world.api.until("gone", |api| api.get("pods", "job").is_none()).await;
-    assert_eq!(world.runtime.calls().iter().filter(|call| call.starts_with("start a")).count(), 1);
+    assert_eq!(world.runtime.calls().iter().filter(|call| call.starts_with("start_container")).count(), 1);
 }
 
 #[tokio::test]
@@ -278,14 +287,14 @@ async fn a_new_agent_adopts() {
         })
         .await;
     world.until_container("crash", "a restart", |a| a["restartCount"] == 1 && a["ready"] == true).await;
-    while !world.runtime.calls().contains(&"remove pod uid-old".to_owned()) {
+    while !world.runtime.calls().contains(&"remove_pod uid-old".to_owned()) {
         tokio::task::yield_now().await;
     }
     let web = world.api.get("pods", "web").expect("the pod");
     assert_eq!(web["status"]["containerStatuses"][0]["restartCount"], 0);
     assert_eq!(web["status"]["containerStatuses"][0]["ready"], true);
-    assert_eq!(world.runtime.calls().iter().filter(|call| *call == "start a-0").count(), 3);
-    assert!(world.runtime.calls().contains(&"stop a-0 30".to_owned()));
+    assert_eq!(world.runtime.calls().iter().filter(|call| *call == "start_container a-0").count(), 3);
+    assert!(world.runtime.calls().contains(&"stop_container a-0 30".to_owned()));
 }
 
 /// Answers every request with the status in `code`.
@@ -325,6 +334,7 @@ async fn probes_decide() {
     }
     world.until_event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 500").await;
 
+    world.runtime.program_exits("false", 1);
     world.pod(
         "sick",
         "containers: [{name: a, image: i, livenessProbe: {exec: {command: ['false']}, failureThreshold: 1, timeoutSeconds: 9000}}]",

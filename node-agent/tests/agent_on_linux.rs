@@ -6,9 +6,9 @@
 
 #[path = "agent/api.rs"]
 mod api;
-#[path = "agent/runtime.rs"]
+#[path = "agent/surroundings.rs"]
 #[allow(dead_code, reason = "only the pretended network is used here")]
-mod runtime;
+mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use node_agent::{Config, Dependencies};
 use serde_json::Value;
 
 use api::Api;
-use runtime::FakeNetwork;
+use surroundings::FakeNetwork;
 
 /// One image, of busybox.
 struct Busybox(PathBuf);

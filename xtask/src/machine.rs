@@ -79,3 +79,23 @@ pub fn old_kubectl(dir: &Path) -> Result<PathBuf> {
     }
     Ok(binary)
 }
+
+/// A Python environment below `dir` with the packages of a requirements file; returns its folder of programs.
+pub fn python(dir: &Path, requirements: &Path) -> Result<PathBuf> {
+    let (environment, wanted) = (dir.join("python"), std::fs::read_to_string(requirements));
+    let wanted = wanted.with_context(|| format!("cannot read {}", requirements.display()))?;
+    let (bin, done) = (environment.join("bin"), environment.join("installed.txt"));
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(bin);
+    }
+    let make = || run(Command::new("python3").args(["-m", "venv"]).arg(&environment));
+    if make().is_err() {
+        // Debian's Python comes without it.
+        apt(&["update"])?;
+        apt(&["install", "-y", "--no-install-recommends", "python3", "python3-venv"])?;
+        make()?;
+    }
+    run(Command::new(bin.join("pip")).args(["install", "--quiet", "--requirement"]).arg(requirements))?;
+    std::fs::write(&done, wanted).with_context(|| format!("cannot write {}", done.display()))?;
+    Ok(bin)
+}

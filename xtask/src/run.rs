@@ -45,6 +45,7 @@ pub fn test(e2e: bool) -> Result<()> {
     let images = crate::images::build()?;
     let tools = crate::target_dir()?.join("tools");
     let old_kubectl = machine::old_kubectl(&tools)?;
+    let python = machine::python(&tools, &crate::root()?.join("e2e/clients/requirements.txt"))?;
     let image_dir = images.first().and_then(|file| file.parent()).context("no image was built")?;
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(crate::root()?).args(tests).args(["--package", "e2e"]);
@@ -54,7 +55,8 @@ pub fn test(e2e: bool) -> Result<()> {
     run(command
         .env("GANTRY_BINARY", &gantry)
         .env("GANTRY_IMAGES", image_dir)
-        .env("GANTRY_OLD_KUBECTL", old_kubectl))
+        .env("GANTRY_OLD_KUBECTL", old_kubectl)
+        .env("GANTRY_PYTHON", python))
 }
 
 /// Licences, sources and banned crates. Advisories need a database that is fetched from the internet, so they are

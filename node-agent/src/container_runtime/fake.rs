@@ -20,7 +20,6 @@ struct State {
     pods: BTreeMap<String, PodRecord>,
     calls: Vec<String>,
     failures: BTreeMap<String, VecDeque<String>>,
-    exec_codes: VecDeque<i32>,
     /// By program: what its runs exit with.
     programs: BTreeMap<String, i32>,
     next_pid: i32,
@@ -50,6 +49,11 @@ impl FakeRuntime {
         self.state.lock().pods.clone()
     }
 
+    /// A container as the runtime knows it.
+    pub fn record(&self, uid: &str, id: &str) -> Option<ContainerRecord> {
+        self.state.lock().pods.get(uid)?.containers.get(id).cloned()
+    }
+
     /// Puts a pod there, as if an earlier agent had started it.
     pub fn plant(&self, record: PodRecord) {
         self.state.lock().pods.insert(record.config.uid.clone(), record);
@@ -58,11 +62,6 @@ impl FakeRuntime {
     /// The next call of this name (`start_pod`, `start_container`, …) fails with this reason.
     pub fn fail_next(&self, call: &str, reason: &str) {
         self.state.lock().failures.entry(call.to_owned()).or_default().push_back(reason.to_owned());
-    }
-
-    /// The next command exits with this code; without, with 0.
-    pub fn next_exec_exits(&self, code: i32) {
-        self.state.lock().exec_codes.push_back(code);
     }
 
     /// Every run of this program exits with this code from now on.
@@ -180,7 +179,7 @@ impl ContainerRuntime for FakeRuntime {
         id: &str,
         grace: Duration,
     ) -> Result<ContainerExit, RuntimeError> {
-        self.called("stop_container", id)?;
+        self.called("stop_container", &format!("{id} {}", grace.as_secs()))?;
         self.with_pod(uid, |pod| pod.containers.get(id).map(drop).ok_or_else(|| unknown(id)))?;
         self.exit(uid, id, if grace.is_zero() { 137 } else { 143 });
         self.with_pod(uid, |pod| {
@@ -199,9 +198,9 @@ impl ContainerRuntime for FakeRuntime {
     async fn exec(&self, request: ExecRequest) -> Result<ExecSession, RuntimeError> {
         self.called("exec", &format!("{} {}", request.container_id, request.command.join(" ")))?;
         let (over, exit) = oneshot::channel();
-        let mut state = self.state.lock();
-        let lasting = request.command.first().and_then(|program| state.programs.get(program).copied());
-        let code = state.exec_codes.pop_front().or(lasting).unwrap_or(0);
+        let state = self.state.lock();
+        let program = request.command.first();
+        let code = program.and_then(|program| state.programs.get(program).copied()).unwrap_or(0);
         drop(state);
         // The receiver is still in our hands.
         let _sent = over.send(code);

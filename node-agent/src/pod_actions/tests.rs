@@ -1,72 +1,19 @@
 //! Tables for `pod_actions`: a pod, what is observed at second 1000, the actions expected.
 
 use super::*;
-use crate::container_runtime::ContainerExit;
+use crate::observed::fixtures::{ONE, at, attempt, exited, observed, pod, running};
 
 const NOW: i64 = 1_000;
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).expect("a time")
-}
-
-/// A pod from the flow-style body of its spec.
-fn pod(spec: &str) -> Pod {
-    serde_yaml::from_str(&format!(
-        "{{metadata: {{name: web, namespace: default, uid: u}}, spec: {{{spec}}}}}"
-    ))
-    .expect("a pod")
-}
-
-const ONE: &str = "containers: [{name: a, image: i}]";
 const INIT: &str =
     "initContainers: [{name: x, image: i}, {name: y, image: i}], containers: [{name: a, image: i}]";
 const SIDECAR: &str =
     "initContainers: [{name: s, image: i, restartPolicy: Always}], containers: [{name: a, image: i}]";
 
-fn attempt(number: u32) -> Attempt {
-    Attempt {
-        id: format!("c-{number}"),
-        number,
-        image: "i".to_owned(),
-        image_id: "sha256:1".to_owned(),
-        created_at: at(900),
-        started_at: Some(at(900)),
-        exit: None,
-        exit_reason: None,
-        message: None,
-        back_off: Duration::ZERO,
-    }
-}
-
-fn running() -> ObservedContainer {
-    ObservedContainer {
-        current: Some(attempt(0)),
-        started: true,
-        ready: true,
-        ..ObservedContainer::default()
-    }
-}
-
-/// Ended with `code` at second `finished` after a back-off of `back_off` seconds.
-fn exited(code: i32, finished: i64, back_off: u64) -> ObservedContainer {
-    let exit = ContainerExit { code, signal: 0, oom_killed: false, finished_at: at(finished) };
-    let current = Attempt { exit: Some(exit), back_off: Duration::from_secs(back_off), ..attempt(1) };
-    ObservedContainer { current: Some(current), ..ObservedContainer::default() }
-}
-
 fn setback(reason: &'static str, since: i64, retry: i64) -> Setback {
     let message = "why".to_owned();
     let delay = Duration::from_secs(10);
     Setback { reason, message, since: at(since), retry_at: at(retry), delay }
-}
-
-fn observed(containers: &[(&str, ObservedContainer)]) -> ObservedPod {
-    ObservedPod {
-        set_up: true,
-        start_time: Some(at(890)),
-        containers: containers.iter().map(|(name, seen)| ((*name).to_owned(), seen.clone())).collect(),
-        ..ObservedPod::default()
-    }
 }
 
 /// Actions in short: `setup`, `start a 10`, `stop a 30 message`, `fail Reason`, `teardown`, `delete`.
@@ -116,7 +63,7 @@ fn containers_start_together() {
         &["start a 0", "start b 0"],
     );
     check(ONE, &observed(&[("a", ObservedContainer { starting: true, ..Default::default() })]), &[]);
-    check(ONE, &observed(&[("a", running())]), &[]);
+    check(ONE, &observed(&[("a", running(true))]), &[]);
 }
 
 #[test]
@@ -175,7 +122,8 @@ fn image_and_configuration_errors_wait() {
 
 #[test]
 fn condemned_containers_are_stopped() {
-    let by = |condemned| observed(&[("a", ObservedContainer { condemned: Some(condemned), ..running() })]);
+    let by =
+        |condemned| observed(&[("a", ObservedContainer { condemned: Some(condemned), ..running(true) })]);
     let liveness = by(Condemned::Probe(ProbeKind::Liveness));
     check(ONE, &liveness, &["stop a 30: Container a failed liveness probe, will be restarted"]);
     check(
@@ -201,7 +149,7 @@ fn a_new_image_restarts_whatever_the_policy() {
     let spec = "restartPolicy: Never, containers: [{name: a, image: j}]";
     check(
         spec,
-        &observed(&[("a", running())]),
+        &observed(&[("a", running(true))]),
         &["stop a 30: Container a definition changed, will be restarted"],
     );
     let stopped = ObservedContainer { restart_wanted: true, ..exited(143, 999, 0) };
@@ -211,36 +159,40 @@ fn a_new_image_restarts_whatever_the_policy() {
 #[test]
 fn init_containers_run_in_order() {
     check(INIT, &observed(&[]), &["start x 0"]);
-    check(INIT, &observed(&[("x", running())]), &[]);
+    check(INIT, &observed(&[("x", running(true))]), &[]);
     check(INIT, &observed(&[("x", exited(0, 999, 0))]), &["start y 0"]);
     check(INIT, &observed(&[("x", exited(1, 999, 0))]), &["start x 10"]);
     check(INIT, &observed(&[("x", exited(0, 998, 0)), ("y", exited(0, 999, 0))]), &["start a 0"]);
     let never = &format!("restartPolicy: Never, {INIT}");
     check(never, &observed(&[("x", exited(1, 999, 0))]), &[]);
-    let initialized = observed(&[("x", exited(1, 999, 0)), ("a", running())]);
+    let initialized = observed(&[("x", exited(1, 999, 0)), ("a", running(true))]);
     check(INIT, &initialized, &[]);
 }
 
 #[test]
 fn sidecars_start_first_and_stop_last() {
     check(SIDECAR, &observed(&[]), &["start s 0"]);
-    let waits = ObservedContainer { started: false, ..running() };
+    let waits = ObservedContainer { started: false, ..running(true) };
     check(SIDECAR, &observed(&[("s", waits)]), &[]);
-    check(SIDECAR, &observed(&[("s", running())]), &["start a 0"]);
-    check(SIDECAR, &observed(&[("s", exited(0, 999, 0)), ("a", running())]), &["start s 10"]);
+    check(SIDECAR, &observed(&[("s", running(true))]), &["start a 0"]);
+    check(SIDECAR, &observed(&[("s", exited(0, 999, 0)), ("a", running(true))]), &["start s 10"]);
     let mut going = pod(SIDECAR);
     going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1_030)));
     going.metadata.deletion_grace_period_seconds = Some(7);
-    check_pod(&going, &observed(&[("s", running()), ("a", running())]), &["stop a 7: Stopping container a"]);
     check_pod(
         &going,
-        &observed(&[("s", running()), ("a", exited(0, 999, 0))]),
+        &observed(&[("s", running(true)), ("a", running(true))]),
+        &["stop a 7: Stopping container a"],
+    );
+    check_pod(
+        &going,
+        &observed(&[("s", running(true)), ("a", exited(0, 999, 0))]),
         &["stop s 7: Stopping container s"],
     );
     let done = format!("restartPolicy: Never, {SIDECAR}");
     check(
         &done,
-        &observed(&[("s", running()), ("a", exited(0, 999, 0))]),
+        &observed(&[("s", running(true)), ("a", exited(0, 999, 0))]),
         &["stop s 30: Stopping container s"],
     );
 }
@@ -252,7 +204,7 @@ fn deletion_runs_to_its_end() {
     going.metadata.deletion_grace_period_seconds = Some(30);
     check_pod(&going, &ObservedPod::default(), &["teardown"]);
     check_pod(&going, &ObservedPod { setting_up: true, ..ObservedPod::default() }, &[]);
-    let stopping = ObservedContainer { stopping: Some(Duration::from_secs(30)), ..running() };
+    let stopping = ObservedContainer { stopping: Some(Duration::from_secs(30)), ..running(true) };
     check_pod(&going, &observed(&[("a", stopping.clone())]), &[]);
     let mut forced = going.clone();
     forced.metadata.deletion_grace_period_seconds = Some(1);
@@ -267,11 +219,11 @@ fn deletion_runs_to_its_end() {
 
 #[test]
 fn removed_objects_and_deadlines() {
-    let removed = ObservedPod { removed: true, ..observed(&[("a", running())]) };
+    let removed = ObservedPod { removed: true, ..observed(&[("a", running(true))]) };
     check(ONE, &removed, &["stop a 30: Stopping container a"]);
     check(ONE, &ObservedPod { removed: true, torn_down: true, ..observed(&[]) }, &["delete"]);
     let limited = |seconds| format!("activeDeadlineSeconds: {seconds}, {ONE}");
-    let before = check(&limited(200), &observed(&[("a", running())]), &[]);
+    let before = check(&limited(200), &observed(&[("a", running(true))]), &[]);
     assert_eq!(wakes(&before), Some(1_090));
-    check(&limited(100), &observed(&[("a", running())]), &["fail DeadlineExceeded"]);
+    check(&limited(100), &observed(&[("a", running(true))]), &["fail DeadlineExceeded"]);
 }

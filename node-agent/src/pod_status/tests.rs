@@ -3,58 +3,12 @@
 use std::time::Duration;
 
 use super::*;
-use crate::container_runtime::ContainerExit;
+use crate::observed::fixtures::{ONE, at, attempt, exited, observed, pod, running};
 use crate::observed::{PodFailure, Setback};
 use crate::pod_actions::pod_actions;
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).expect("a time")
-}
-
-fn pod(spec: &str) -> Pod {
-    serde_yaml::from_str(&format!(
-        "{{metadata: {{name: web, namespace: default, uid: u, generation: 2}}, spec: {{{spec}}}}}"
-    ))
-    .expect("a pod")
-}
-
-const ONE: &str = "containers: [{name: a, image: i}]";
 const TWO: &str = "containers: [{name: a, image: i}, {name: b, image: i}]";
 const INIT: &str = "initContainers: [{name: x, image: i}], containers: [{name: a, image: i}]";
-
-fn attempt(number: u32) -> Attempt {
-    Attempt {
-        id: format!("a-{number}"),
-        number,
-        image: "i".to_owned(),
-        image_id: "sha256:1".to_owned(),
-        created_at: at(900),
-        started_at: Some(at(900)),
-        exit: None,
-        exit_reason: None,
-        message: None,
-        back_off: Duration::ZERO,
-    }
-}
-
-fn running(ready: bool) -> ObservedContainer {
-    ObservedContainer { current: Some(attempt(0)), started: true, ready, ..ObservedContainer::default() }
-}
-
-fn exited(code: i32) -> ObservedContainer {
-    let exit = ContainerExit { code, signal: 0, oom_killed: false, finished_at: at(999) };
-    let current = Attempt { exit: Some(exit), back_off: Duration::from_secs(10), ..attempt(1) };
-    ObservedContainer { current: Some(current), ..ObservedContainer::default() }
-}
-
-fn observed(containers: &[(&str, ObservedContainer)]) -> ObservedPod {
-    ObservedPod {
-        set_up: true,
-        start_time: Some(at(890)),
-        containers: containers.iter().map(|(name, seen)| ((*name).to_owned(), seen.clone())).collect(),
-        ..ObservedPod::default()
-    }
-}
 
 fn status_of(spec: &str, observed: &ObservedPod) -> PodStatus {
     let pod = pod(spec);
@@ -128,17 +82,17 @@ fn init_containers() {
     );
     check(
         INIT,
-        &observed(&[("x", exited(1))]),
+        &observed(&[("x", exited(1, 999, 10))]),
         &format!("Pending | x=CrashLoopBackOff a=PodInitializing | {unmet}"),
     );
     check(
         INIT,
-        &observed(&[("x", exited(0))]),
+        &observed(&[("x", exited(0, 999, 10))]),
         "Pending | x=Completed:0+ a=PodInitializing | Ready:ContainersNotReady ContainersReady:ContainersNotReady",
     );
     check(
         &format!("restartPolicy: Never, {INIT}"),
-        &observed(&[("x", exited(1))]),
+        &observed(&[("x", exited(1, 999, 10))]),
         "Failed | x=Error:1 a=PodInitializing | Initialized:ContainersNotInitialized Ready:PodFailed ContainersReady:PodFailed",
     );
 }
@@ -161,7 +115,7 @@ fn ends() {
         let spec = format!("restartPolicy: {policy}, {TWO}");
         check(&spec, &observed(&[("a", exited(codes[0])), ("b", exited(codes[1]))]), &expect);
     }
-    let mut killed = exited(137);
+    let mut killed = exited(137, 999, 10);
     if let Some(exit) = killed.current.as_mut().and_then(|current| current.exit.as_mut()) {
         exit.oom_killed = true;
     }
@@ -179,15 +133,15 @@ fn failure_of_the_pod() {
     let status = status_of(ONE, &seen);
     assert_eq!(status.phase.as_deref(), Some("Failed"));
     assert_eq!(status.reason.as_deref(), Some("DeadlineExceeded"));
-    let deleted = ObservedPod { torn_down: true, ..observed(&[("a", exited(143))]) };
+    let deleted = ObservedPod { torn_down: true, ..observed(&[("a", exited(143, 999, 10))]) };
     assert_eq!(status_of(ONE, &deleted).phase.as_deref(), Some("Failed"));
-    let clean = ObservedPod { torn_down: true, ..observed(&[("a", exited(0))]) };
+    let clean = ObservedPod { torn_down: true, ..observed(&[("a", exited(0, 999, 10))]) };
     assert_eq!(status_of(ONE, &clean).phase.as_deref(), Some("Succeeded"));
 }
 
 #[test]
 fn details_of_a_container() {
-    let mut seen = exited(1);
+    let mut seen = exited(1, 999, 10);
     seen.previous = Some(attempt(0));
     if let Some(current) = &mut seen.current {
         current.message = Some("last words".to_owned());

@@ -2,8 +2,9 @@
 
 use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource, VolumeProjection};
 
+use super::keyed::Keyed;
 use super::payload::{File, Payload, insert, mode};
-use super::{Contents, config_map, downward_api, secret};
+use super::{Contents, downward_api};
 
 /// A token a pod's projected volume needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,13 +65,11 @@ fn part_files(
     contents: &Contents,
 ) -> Result<Payload, String> {
     let lookups = &contents.lookups;
-    if let Some(map) = &part.config_map {
-        let optional = map.optional.unwrap_or(false);
-        return config_map::files(&map.name, map.items.as_deref(), default_mode, optional, lookups);
+    if let Some(source) = &part.config_map {
+        return Keyed::from(source).with_mode(default_mode).files(lookups);
     }
     if let Some(source) = &part.secret {
-        let optional = source.optional.unwrap_or(false);
-        return secret::files(&source.name, source.items.as_deref(), default_mode, optional, lookups);
+        return Keyed::from(source).with_mode(default_mode).files(lookups);
     }
     if let Some(source) = &part.downward_api {
         let items = source.items.as_deref().unwrap_or_default();
