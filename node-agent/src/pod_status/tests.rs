@@ -113,7 +113,7 @@ fn ends() {
         ),
     ] {
         let spec = format!("restartPolicy: {policy}, {TWO}");
-        check(&spec, &observed(&[("a", exited(codes[0])), ("b", exited(codes[1]))]), &expect);
+        check(&spec, &observed(&[("a", exited(codes[0], 999, 10)), ("b", exited(codes[1], 999, 10))]), &expect);
     }
     let mut killed = exited(137, 999, 10);
     if let Some(exit) = killed.current.as_mut().and_then(|current| current.exit.as_mut()) {
