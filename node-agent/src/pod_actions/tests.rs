@@ -1,7 +1,7 @@
 //! Tables for `pod_actions`: a pod, what is observed at second 1000, the actions expected.
 
 use super::*;
-use crate::observed::fixtures::{ONE, at, attempt, exited, observed, pod, running};
+use crate::observed::fixtures::{ONE, at, exited, observed, pod, running};
 
 const NOW: i64 = 1_000;
 
