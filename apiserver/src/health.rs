@@ -27,7 +27,79 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Request counters.
 #[derive(Default)]
-pub(crate) struct Measures(Mutex<BTreeMap<(&'static str, String, u16), Series>>);
+pub(crate) struct Measures(Mutex<BTreeMap<Labels, Series>>);
+
+/// What requests are told apart by: upstream's labels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Labels {
+    verb: &'static str,
+    group: String,
+    version: String,
+    resource: String,
+    subresource: String,
+    scope: &'static str,
+    code: u16,
+}
+
+impl Labels {
+    fn of(info: &RequestInfo, code: StatusCode) -> Self {
+        // Paths that are no resource would make a series each.
+        let kept = |text: &str| if info.is_resource() { text.to_owned() } else { String::new() };
+        Self {
+            verb: verb(info.verb),
+            group: kept(&info.group),
+            version: kept(&info.version),
+            resource: kept(&info.resource),
+            subresource: kept(&info.subresource),
+            scope: scope(info),
+            code: code.as_u16(),
+        }
+    }
+}
+
+impl std::fmt::Display for Labels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { verb, group, version, resource, subresource, scope, code } = self;
+        // Names come from paths: a quote in one must not end the label.
+        let quoted = |text: &str| format!("{text:?}");
+        write!(
+            f,
+            "verb=\"{verb}\",dry_run=\"\",group={},version={},resource={},subresource={},scope=\"{scope}\",component=\"apiserver\",code=\"{code}\"",
+            quoted(group),
+            quoted(version),
+            quoted(resource),
+            quoted(subresource),
+        )
+    }
+}
+
+/// Upstream counts methods, except where reads differ.
+fn verb(verb: &'static str) -> &'static str {
+    match verb {
+        "get" | "head" => "GET",
+        "list" => "LIST",
+        "watch" => "WATCH",
+        "create" | "post" => "POST",
+        "update" | "put" => "PUT",
+        "patch" => "PATCH",
+        "delete" => "DELETE",
+        "deletecollection" => "DELETECOLLECTION",
+        _ => "other",
+    }
+}
+
+/// Upstream's `CleanScope`.
+fn scope(info: &RequestInfo) -> &'static str {
+    if !info.is_resource() {
+        ""
+    } else if !info.name.is_empty() || info.verb == "create" {
+        "resource"
+    } else if info.namespace.is_empty() {
+        "cluster"
+    } else {
+        "namespace"
+    }
+}
 
 #[derive(Default, Clone, Copy)]
 struct Series {
@@ -39,7 +111,7 @@ struct Series {
 impl Measures {
     /// Counts one answered request.
     pub(crate) fn record(&self, info: &RequestInfo, code: StatusCode, took: Duration) {
-        let key = (info.verb, info.resource.clone(), code.as_u16());
+        let key = Labels::of(info, code);
         let mut all = self.0.lock();
         if all.len() >= MAX_SERIES && !all.contains_key(&key) {
             return;
@@ -54,32 +126,28 @@ impl Measures {
     }
 
     fn render(&self, out: &mut String) {
+        const TOTAL: &str = "apiserver_request_total";
+        const SECONDS: &str = "apiserver_request_duration_seconds";
         let all = self.0.lock().clone();
-        out.push_str("# TYPE apiserver_request_total counter\n");
-        for ((verb, resource, code), series) in &all {
-            let verb = verb.to_uppercase();
-            let _ = writeln!(
-                out,
-                "apiserver_request_total{{verb=\"{verb}\",resource=\"{resource}\",code=\"{code}\"}} {}",
-                series.count
-            );
+        heading(out, TOTAL, "counter", "Requests by verb, group, version, resource, scope and answer.");
+        for (labels, series) in &all {
+            let _ = writeln!(out, "{TOTAL}{{{labels}}} {}", series.count);
         }
-        out.push_str("# TYPE apiserver_request_duration_seconds histogram\n");
-        for ((verb, resource, code), series) in &all {
-            let labels = format!("verb=\"{}\",resource=\"{resource}\",code=\"{code}\"", verb.to_uppercase());
+        heading(out, SECONDS, "histogram", "Time to answer; of a watch, to its first byte.");
+        for (labels, series) in &all {
             for (bound, count) in BUCKETS.iter().zip(series.buckets) {
-                let _ = writeln!(
-                    out,
-                    "apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {count}"
-                );
+                let _ = writeln!(out, "{SECONDS}_bucket{{{labels},le=\"{bound}\"}} {count}");
             }
-            let _ = writeln!(
-                out,
-                "apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}\napiserver_request_duration_seconds_sum{{{labels}}} {}\napiserver_request_duration_seconds_count{{{labels}}} {}",
-                series.count, series.seconds, series.count
-            );
+            let _ = writeln!(out, "{SECONDS}_bucket{{{labels},le=\"+Inf\"}} {}", series.count);
+            let _ = writeln!(out, "{SECONDS}_sum{{{labels}}} {}", series.seconds);
+            let _ = writeln!(out, "{SECONDS}_count{{{labels}}} {}", series.count);
         }
     }
+}
+
+fn heading(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing into a String cannot fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// Answers the paths of this file; `None` for others.
@@ -193,7 +261,7 @@ pub(crate) fn version() -> Value {
 pub(crate) async fn metrics(server: &Server) -> Response<Body> {
     let mut out = String::new();
     server.measures.render(&mut out);
-    out.push_str("# TYPE apiserver_storage_objects gauge\n");
+    heading(&mut out, "apiserver_storage_objects", "gauge", "Stored objects by resource.");
     for kind in server.kinds().iter().filter(|kind| kind.is_stored() && kind.converted().is_none()) {
         // One entry is enough: the page says how many follow.
         let Ok(page) = server.store.list(&kind.prefix(None), None, 1, None).await else { continue };
@@ -205,12 +273,31 @@ pub(crate) async fn metrics(server: &Server) -> Response<Body> {
         };
         let _ = writeln!(out, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");
     }
-    output::text(StatusCode::OK, out)
+    let mut response = output::text(StatusCode::OK, out);
+    let form = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, form);
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_counted_under_upstreams_labels() {
+        let measures = Measures::default();
+        let uri: Uri = "/apis/apps/v1/namespaces/a/deployments".parse().expect("a uri");
+        let info = RequestInfo::parse(&http::Method::POST, &uri, false);
+        measures.record(&info, StatusCode::CREATED, Duration::from_millis(30));
+        let mut out = String::new();
+        measures.render(&mut out);
+        let labels = r#"verb="POST",dry_run="",group="apps",version="v1",resource="deployments",subresource="",scope="resource",component="apiserver",code="201""#;
+        assert!(out.contains(&format!("apiserver_request_total{{{labels}}} 1\n")), "{out}");
+        let bucket =
+            |bound: &str| format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}}");
+        assert!(out.contains(&format!("{} 0\n", bucket("0.025"))), "{out}");
+        assert!(out.contains(&format!("{} 1\n", bucket("0.05"))), "{out}");
+    }
 
     #[test]
     fn what_counts_and_what_is_said() {
