@@ -39,6 +39,7 @@ mod logs;
 mod nodes;
 mod patch;
 mod port_forward;
+mod proxy;
 mod replace;
 mod rollout;
 mod run;
@@ -133,6 +134,8 @@ pub enum Verb {
     Cp(copy::Arguments),
     /// Lead local ports to a pod's.
     PortForward(port_forward::Arguments),
+    /// Serve the API server on a local port.
+    Proxy(proxy::Arguments),
     /// Show and change the kubeconfig.
     #[command(subcommand)]
     Config(config::Command),
@@ -239,6 +242,7 @@ async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
             Box::pin(async move { catalogue::version(Some(connection), &arguments).await })
         }
         Verb::Cp(arguments) => Box::pin(copy::run(connection, arguments)),
+        Verb::Proxy(arguments) => Box::pin(proxy::run(connection, arguments)),
         Verb::PortForward(arguments) => Box::pin(port_forward::run(connection, arguments)),
         Verb::Options | Verb::Config(_) | Verb::Completion { .. } => Box::pin(async { Ok(()) }),
         Verb::Scale(arguments) => Box::pin(scale::run(connection, arguments)),

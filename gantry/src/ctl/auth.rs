@@ -148,7 +148,12 @@ async fn list(connection: &Connection, arguments: &CanI) -> Outcome {
     let mut all = rules("resourceRules");
     all.extend(rules("nonResourceRules"));
     let mut rows = rule_rows(&all);
-    rows.sort();
+    // By group, then by resource; what is no resource stands last.
+    rows.sort_by_key(|row| {
+        let resource = row.first().cloned().unwrap_or_default();
+        let group = resource.split_once('.').map(|(_, group)| group.to_owned()).unwrap_or_default();
+        (resource.is_empty(), group, resource, row.clone())
+    });
     if !arguments.no_headers {
         let names = ["Resources", "Non-Resource URLs", "Resource Names", "Verbs"];
         rows.insert(0, names.map(str::to_owned).to_vec());

@@ -65,12 +65,11 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
 }
 
 /// Two folders of files, removed in the end.
-struct Folders(std::path::PathBuf);
+struct Folders;
 
 impl Folders {
     fn new() -> Outcome<Self> {
-        let root = std::env::temp_dir().join(format!("gantry-diff-{}", std::process::id()));
-        let folders = Self(root);
+        let folders = Self;
         for side in ["LIVE", "MERGED"] {
             std::fs::create_dir_all(folders.side(side))?;
         }
@@ -78,13 +77,15 @@ impl Folders {
     }
 
     fn side(&self, name: &str) -> std::path::PathBuf {
-        self.0.join(name)
+        std::env::temp_dir().join(format!("{name}-{}", std::process::id()))
     }
 }
 
 impl Drop for Folders {
     fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
+        for side in ["LIVE", "MERGED"] {
+            drop(std::fs::remove_dir_all(self.side(side)));
+        }
     }
 }
 
@@ -147,9 +148,7 @@ async fn merged(
 fn file_name(target: &Target) -> String {
     let resource = &target.resource;
     let group = if resource.group.is_empty() { String::new() } else { format!("{}.", resource.group) };
-    let namespace =
-        if target.namespace.is_empty() { String::new() } else { format!("{}.", target.namespace) };
-    format!("{group}{}.{}.{namespace}{}", resource.version, resource.kind, target.name)
+    format!("{group}{}.{}.{}.{}", resource.version, resource.kind, target.namespace, target.name)
 }
 
 fn write(path: &Path, mut object: Value, arguments: &Arguments) -> Outcome {

@@ -173,7 +173,11 @@ fn explained(
         let parent = schemas.element(schema);
         let found = parent["properties"].get(name).filter(|found| !found.is_null());
         let last = path.last().unwrap_or(name);
-        schema = found.ok_or_else(|| Failure::new(format!("field {last:?} does not exist")))?;
+        schema = found.ok_or_else(|| {
+            // kubectl has printed this much by then.
+            print!("{out}");
+            Failure::new(format!("field {last:?} does not exist"))
+        })?;
         field = schema;
     }
     if let Some(name) = path.last() {
