@@ -6,19 +6,31 @@
 //! [`crate::schema::Schema`]), `defaulting`.
 
 mod arena;
+mod checks;
 pub mod conversion;
 pub mod defaulting;
+pub mod definition;
+pub mod establish;
+mod formats;
 mod node;
+mod rows;
+mod rules;
+pub mod validation;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
 use crate::pruning;
 use crate::schema::{DefId, Facts, Schema};
+use crate::status::Cause;
+use rules::Rules;
 
+pub use checks::{Checks, compile};
+pub use formats::RECOGNISED;
 pub use node::{Additional, JsonType, Node};
+pub use rows::{ScalePaths, rows};
 
 /// Media types a custom object may be sent in, as the 415 names them.
 pub const ACCEPTED: &str = "application/json, application/yaml";
@@ -36,6 +48,8 @@ pub struct CustomResource {
     pub conversion: Value,
     /// Every version of the CRD, served or not.
     pub versions: BTreeMap<String, Arc<VersionSchema>>,
+    /// `FooList`.
+    pub list_kind: String,
     /// Objects written after this revision have been pruned and defaulted with these very schemas.
     pub since: u64,
 }
@@ -59,6 +73,7 @@ impl CustomResource {
                     (name, Arc::new(schema))
                 })
                 .collect(),
+            list_kind: text(&spec["names"]["listKind"]),
             group,
             kind,
             since,
@@ -74,6 +89,11 @@ impl CustomResource {
     pub fn converts_by_name(&self) -> bool {
         self.conversion["strategy"] != "Webhook"
     }
+}
+
+/// A condition of a CRD's status.
+pub fn condition<'a>(crd: &'a Value, name: &str) -> Option<&'a Value> {
+    crd["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == name)
 }
 
 /// Name of a custom kind's published definition: the group backwards, as in Java.
@@ -92,6 +112,8 @@ pub struct VersionSchema {
     pub open_api: Value,
     facts: Facts,
     definition: DefId,
+    /// Compiled at first use: writes need them, reads do not.
+    rules: OnceLock<Option<Rules>>,
 }
 
 impl VersionSchema {
@@ -99,12 +121,25 @@ impl VersionSchema {
     pub fn new(definition: &str, open_api: &Value) -> Self {
         let root = Node::read(open_api);
         let (facts, id) = arena::build(definition, &root);
-        Self { root, open_api: open_api.clone(), facts, definition: id }
+        Self { root, open_api: open_api.clone(), facts, definition: id, rules: OnceLock::new() }
     }
 
     /// What every walk sees.
     pub fn schema(&self) -> Schema<'_> {
         self.facts.of(self.definition)
+    }
+
+    /// Reasons to refuse `new`: by the schema, and by its rules if nothing they rely on is wrong.
+    pub fn judge(&self, new: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let mut causes = validation::validate(&self.root, new, old);
+        let Some(rules) = self.rules.get_or_init(|| Rules::compile(&self.open_api)) else { return causes };
+        if causes.iter().any(validation::blocks_rules) {
+            let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            causes.push(Cause::invalid("<nil>", &Value::Null, detail));
+        } else {
+            causes.extend(rules.check(&self.root, new, old));
+        }
+        causes
     }
 
     /// Brings an object read from the store into what this schema allows: unknown fields go, defaults
@@ -122,6 +157,12 @@ pub struct CustomVersion {
     pub resource: Arc<CustomResource>,
     /// This version's.
     pub schema: Arc<VersionSchema>,
+    /// Where replicas are, if there is a `scale` subresource.
+    pub scale: Option<ScalePaths>,
+    /// Whether `status` is a subresource.
+    pub status: bool,
+    /// The warning for those who still use this version.
+    pub deprecation: Option<String>,
 }
 
 impl CustomVersion {

@@ -193,6 +193,14 @@ impl Kind {
         }
     }
 
+    /// Kind of a list: `DeploymentList`, or what the CRD says.
+    pub fn list_kind(&self) -> String {
+        match &self.custom {
+            Some(custom) => custom.resource.list_kind.clone(),
+            None => format!("{}List", self.kind),
+        }
+    }
+
     /// Whether a CRD defines the kind.
     pub fn is_custom(&self) -> bool {
         self.custom.is_some()
@@ -398,11 +406,13 @@ pub struct KindTable {
 impl KindTable {
     /// A table of these rows; a later row replaces an earlier one of the same group, version and plural.
     pub fn new(rows: impl IntoIterator<Item = Kind>) -> Self {
-        let by_resource = rows
-            .into_iter()
-            .map(|k| ((k.group.to_string(), k.version.to_string(), k.plural.to_string()), Arc::new(k)))
-            .collect();
-        Self { by_resource }
+        Self::of(rows.into_iter().map(Arc::new))
+    }
+
+    /// A table of rows that others hold, too.
+    pub fn of(rows: impl IntoIterator<Item = Arc<Kind>>) -> Self {
+        let key = |k: &Kind| (k.group.to_string(), k.version.to_string(), k.plural.to_string());
+        Self { by_resource: rows.into_iter().map(|k| (key(&k), k)).collect() }
     }
 
     /// By group, version and plural.

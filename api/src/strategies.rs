@@ -8,6 +8,7 @@ mod resources;
 mod webhook;
 
 pub mod admissionregistration;
+pub mod apiextensions;
 pub mod apiregistration;
 pub mod apps;
 pub mod authorization;

@@ -47,6 +47,16 @@ pub trait Strategy: Send + Sync {
         self.validate_update(object, old)
     }
 
+    /// Whether [`Self::validate_change`] says everything about a changed object, so that
+    /// [`Self::validate`] is not asked: what an update leaves as it was is then not judged again.
+    fn judges_changes_alone(&self) -> bool {
+        false
+    }
+
+    /// What a delete that does not remove at once puts into the object, finalizers above all; called
+    /// when the deletion begins.
+    fn prepare_for_delete(&self, _object: &mut Value, _context: &Context) {}
+
     /// Texts for `Warning` headers.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()

@@ -1,5 +1,6 @@
 //! One request on its way through the handlers, and the server it talks to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::kinds::Converted;
@@ -32,6 +33,12 @@ impl Served {
     pub(crate) fn new(kinds: KindTable) -> Self {
         Self { openapi: Arc::new(OpenApi::new(kinds.clone())), kinds: Arc::new(kinds) }
     }
+
+    /// A table that replaces this one.
+    pub(crate) fn replaced(&self, kinds: KindTable) -> Self {
+        let openapi = OpenApi::after(Some(&self.openapi), kinds.clone());
+        Self { openapi: Arc::new(openapi), kinds: Arc::new(kinds) }
+    }
 }
 
 /// Everything handlers share.
@@ -40,6 +47,10 @@ pub(crate) struct Server {
     pub(crate) store: Arc<dyn Store>,
     /// What is served now; whoever depends on it subscribes.
     pub(crate) served: watch::Sender<Arc<Served>>,
+    /// Rows made of definitions.
+    pub(crate) custom_rows: custom_resources::Rows,
+    /// Uids of definitions whose objects are being deleted.
+    pub(crate) cleaning: Mutex<BTreeSet<String>>,
     pub(crate) clock: SharedClock,
     pub(crate) rng: Rng,
     pub(crate) shutdown: Shutdown,

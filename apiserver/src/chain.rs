@@ -111,6 +111,9 @@ async fn dispatch(
     let user_agent = agent.unwrap_or_default().to_owned();
     let warnings = Mutex::default();
     let call = Arc::new(Call { server, user, user_agent, info, options, kind, stored, warnings });
+    if let Some(words) = call.kind.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
+        call.warn(words);
+    }
     let mut response = route(&call, request).await?;
     warnings::write(&call.warnings.lock(), response.headers_mut());
     Ok(response)

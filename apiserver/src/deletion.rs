@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use api::strategy::Context;
 use api::{Cause, Kind, Status, object};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -120,6 +121,11 @@ pub(crate) struct Deleted {
 /// Decides, given an object as stored, what a delete does to it.
 pub(crate) fn decide(kind: &Kind, current: &Value, options: &DeleteOptions, now: Timestamp) -> Deletion {
     let mut new = current.clone();
+    if !object::is_deleting(current) {
+        let context =
+            Context { now: component_base::clock::rfc3339_seconds(now), subresource: String::new() };
+        kind.strategy.prepare_for_delete(&mut new, &context);
+    }
     let policy = options.propagation.or_else(|| default_policy(kind, current));
     let waits = set_finalizers(&mut new, policy) || holds_namespace(&new);
     let grace = grace(kind, current, options.grace_period_seconds);

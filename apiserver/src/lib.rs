@@ -153,6 +153,8 @@ pub async fn run(
     let (served, _) = tokio::sync::watch::channel(Arc::new(call::Served::new(config.kinds.clone())));
     let server = Arc::new(Server {
         served,
+        custom_rows: custom_resources::Rows::default(),
+        cleaning: parking_lot::Mutex::default(),
         config,
         store,
         clock,
@@ -163,7 +165,9 @@ pub async fn run(
         address: SocketAddr::new(advertise, port).to_string(),
         nodes,
     });
+    custom_resources::load(&server).await.map_err(Error::Bootstrap)?;
     bootstrap::run(&server, port).await.map_err(Error::Bootstrap)?;
+    shutdown.spawn_until(custom_resources::run(Arc::clone(&server)));
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));
     shutdown.spawn_until(api_services::keep(Arc::clone(&server)));
     shutdown.spawn_until(expiry::run(Arc::clone(&server)));

@@ -1,17 +1,20 @@
 //! Projection of the table of kinds and the facts: OpenAPI v2 (JSON and protobuf) and v3 documents.
 //!
 //! Entry point: [`OpenApi::serve`]. Documents are made at the first request and kept compressed; while one
-//! is made, only a definition at a time exists as a tree. A changed table of kinds means a new [`OpenApi`].
+//! is made, only a definition at a time exists as a tree. A changed table of kinds means a new [`OpenApi`],
+//! which takes over what did not change.
 //! `kubectl explain`, `apply` and client-side validation read these.
 
+mod custom;
 mod definitions;
 mod descriptions;
 mod gnostic;
 mod paths;
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use api::kinds::{Kind, KindTable};
 use serde_json::{Value, json};
@@ -32,19 +35,47 @@ pub struct OpenApi {
     v2_protobuf: OnceLock<Document>,
     v3_index: OnceLock<Document>,
     /// By path below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
-    v3: OnceLock<BTreeMap<String, Document>>,
+    v3: BTreeMap<String, Arc<Group>>,
+}
+
+/// One group and version.
+struct Group {
+    kinds: Vec<Arc<Kind>>,
+    document: OnceLock<Document>,
+}
+
+impl Group {
+    fn document(&self, descriptions: &LazyCell<Descriptions>) -> &Document {
+        self.document.get_or_init(|| {
+            let kinds: Vec<&Kind> = self.kinds.iter().map(AsRef::as_ref).collect();
+            Document::compressed(JSON, v3_json(&kinds, descriptions).as_bytes())
+        })
+    }
+
+    fn is_of(&self, kinds: &[Arc<Kind>]) -> bool {
+        self.kinds.len() == kinds.len() && self.kinds.iter().zip(kinds).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
 }
 
 impl OpenApi {
     /// Makes nothing yet.
     pub fn new(table: KindTable) -> Self {
-        Self {
-            table,
-            v2_json: OnceLock::new(),
-            v2_protobuf: OnceLock::new(),
-            v3_index: OnceLock::new(),
-            v3: OnceLock::new(),
-        }
+        Self::after(None, table)
+    }
+
+    /// The documents of a table that replaces another: what did not change is not made again.
+    pub fn after(before: Option<&Self>, table: KindTable) -> Self {
+        let known = |path: &str, kinds: &[Arc<Kind>]| {
+            before?.v3.get(path).filter(|group| group.is_of(kinds)).map(Arc::clone)
+        };
+        let groups = group_versions(&table).into_iter();
+        let v3 = groups
+            .map(|(path, kinds)| {
+                let group = known(&path, &kinds);
+                (path, group.unwrap_or_else(|| Arc::new(Group { kinds, document: OnceLock::new() })))
+            })
+            .collect();
+        Self { table, v2_json: OnceLock::new(), v2_protobuf: OnceLock::new(), v3_index: OnceLock::new(), v3 }
     }
 
     /// The document at `path` (`/openapi/v2`, `/openapi/v3`, `/openapi/v3/apis/apps/v1`) for an `Accept`
@@ -56,7 +87,8 @@ impl OpenApi {
             None if below == "v2" => Some(self.v2(accept).clone()),
             None if below == "v3" => Some(self.index().clone()),
             Some(("v3", group_version)) => {
-                let mut document = self.v3().get(group_version)?.clone();
+                let descriptions = LazyCell::new(Descriptions::load as fn() -> Descriptions);
+                let mut document = self.v3.get(group_version)?.document(&descriptions).clone();
                 document.immutable = hash == Some(document.hash.as_str());
                 Some(document)
             }
@@ -78,25 +110,14 @@ impl OpenApi {
         }
     }
 
-    fn v3(&self) -> &BTreeMap<String, Document> {
-        self.v3.get_or_init(|| {
-            let descriptions = Descriptions::load();
-            group_versions(&self.table)
-                .into_iter()
-                .map(|(path, kinds)| {
-                    let text = v3_json(&kinds, &descriptions);
-                    (path, Document::compressed(JSON, text.as_bytes()))
-                })
-                .collect()
-        })
-    }
-
     fn index(&self) -> &Document {
         self.v3_index.get_or_init(|| {
+            let descriptions = LazyCell::new(Descriptions::load as fn() -> Descriptions);
             let paths: BTreeMap<&String, Value> = self
-                .v3()
+                .v3
                 .iter()
-                .map(|(path, document)| {
+                .map(|(path, group)| {
+                    let document = group.document(&descriptions);
                     let url = format!("/openapi/v3/{path}?hash={}", document.hash);
                     (path, json!({ "serverRelativeURL": url }))
                 })
@@ -107,11 +128,11 @@ impl OpenApi {
 }
 
 /// Rows by the path of their group and version.
-fn group_versions(table: &KindTable) -> BTreeMap<String, Vec<&Kind>> {
-    let mut groups: BTreeMap<String, Vec<&Kind>> = BTreeMap::new();
+fn group_versions(table: &KindTable) -> BTreeMap<String, Vec<Arc<Kind>>> {
+    let mut groups: BTreeMap<String, Vec<Arc<Kind>>> = BTreeMap::new();
     for kind in table.iter() {
         let prefix = if kind.group.is_empty() { "api" } else { "apis" };
-        groups.entry(format!("{prefix}/{}", kind.api_version())).or_default().push(kind);
+        groups.entry(format!("{prefix}/{}", kind.api_version())).or_default().push(Arc::clone(kind));
     }
     groups
 }
@@ -131,6 +152,10 @@ impl Parts<'_> {
         let roots: BTreeSet<&str> = self.kinds.iter().flat_map(|kind| paths::definitions(kind)).collect();
         for schema in definitions::closure(roots) {
             entry(schema.name(), &definitions::definition(schema, descriptions, self.dialect));
+        }
+        for kind in self.kinds.iter().filter(|kind| kind.is_custom()) {
+            entry(&kind.definition, &custom::definition(kind, self.dialect));
+            entry(&custom::list_definition(kind), &custom::list(kind, self.dialect));
         }
     }
 

@@ -155,7 +155,7 @@ pub(crate) fn list(
                    "metadata": metadata, "items": items})
         }
         Form::Object => json!({
-            "kind": format!("{}List", call.kind.kind), "apiVersion": call.kind.api_version(),
+            "kind": call.kind.list_kind(), "apiVersion": call.kind.api_version(),
             "metadata": metadata, "items": items,
         }),
         Form::Metadata => return Err(wrong_form(call, "PartialObjectMetadata", "a list", "List")),

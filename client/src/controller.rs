@@ -84,6 +84,11 @@ impl Wake {
         self.syncs.push(Box::pin(async move { informer.synced().await }));
     }
 
+    /// Reconciling starts only after this, too.
+    pub fn after(&mut self, ready: impl Future<Output = ()> + Send + 'static) {
+        self.syncs.push(Box::pin(ready));
+    }
+
     /// Wakes `key` once at the start, or from a callback of one's own through the queue.
     pub fn queue(&self) -> Arc<WorkQueue<Key>> {
         self.queue.clone()

@@ -204,9 +204,11 @@ impl<K: Watched> Informer<K> {
         let _ended = self.0.synced.subscribe().wait_for(|synced| *synced).await.is_err();
     }
 
-    /// Ends the watch for everyone who shares this informer (a custom kind that is no longer served).
+    /// Ends the watch for everyone who shares this informer (a custom kind that is no longer served);
+    /// what it showed is gone.
     pub fn stop(&self) {
         self.0.stop.cancel();
+        self.dispatch(|store| store.replace(Vec::new()));
     }
 
     fn dispatch(&self, decide: impl FnOnce(&mut Store<K>) -> Vec<Change<K>>) {

@@ -9,9 +9,10 @@ use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
 
 use crate::deployment::Deployments;
+use crate::discovery::Kinds;
 use crate::endpoint_slice::EndpointSlices;
 use crate::endpoints::EndpointsObjects;
-use crate::garbage_collector;
+use crate::garbage_collector::Collector;
 use crate::horizontal::Horizontal;
 use crate::namespace::Namespaces;
 use crate::node_ipam::{NodeAddresses, Range};
@@ -51,8 +52,8 @@ struct Start<'a> {
     client: kube::Client,
     config: &'a Config,
     informers: Informers,
+    kinds: Kinds,
     clock: SharedClock,
-    rng: Rng,
     shutdown: Shutdown,
 }
 
@@ -75,7 +76,7 @@ type Row = (&'static str, fn(&Start<'_>));
 
 /// In no particular order: each runs on its own.
 const CONTROLLERS: &[Row] = &[
-    ("namespace", |start| start.run(Namespaces::new(&start.informers))),
+    ("namespace", |start| start.run(Namespaces::new(&start.informers, &start.kinds))),
     ("serviceaccount", |start| start.run(ServiceAccounts::new(&start.informers))),
     ("root-ca-certificate-publisher", |start| {
         start.run(RootAuthorities::new(&start.informers, start.config.root_ca.clone()));
@@ -91,10 +92,8 @@ const CONTROLLERS: &[Row] = &[
     ("deployment", |start| start.run(Deployments::new(&start.informers))),
     ("endpointslice", |start| start.run(EndpointSlices::new(&start.informers))),
     ("endpoints", |start| start.run(EndpointsObjects::new(&start.informers))),
-    ("horizontalpodautoscaling", |start| start.run(Horizontal::new(&start.informers))),
-    ("garbage-collector", |start| {
-        garbage_collector::start(start.harness("garbage-collector-controller"), start.rng.clone());
-    }),
+    ("horizontalpodautoscaling", |start| start.run(Horizontal::new(&start.informers, &start.kinds))),
+    ("garbage-collector", |start| start.run(Collector::new(&start.informers, &start.kinds))),
 ];
 
 fn start_node_ipam(start: &Start<'_>) {
@@ -118,7 +117,8 @@ pub fn run(
     rng: Rng,
     shutdown: Shutdown,
 ) {
-    let start = Start { client, config, informers, clock, rng, shutdown };
+    let kinds = Kinds::start(&informers, clock.clone(), rng, &shutdown);
+    let start = Start { client, config, informers, kinds, clock, shutdown };
     for (name, begin) in CONTROLLERS {
         tracing::debug!(controller = name, "starting");
         begin(&start);

@@ -1,9 +1,18 @@
-//! Which kinds the API server serves, for controllers that work on all of them.
+//! Which kinds the API server serves, for controllers that work on all of them: one live set, with a view of
+//! the metadata of each, shared by all.
+//!
+//! Entry point: [`Kinds`]. Built-in kinds are asked for once; custom ones come and go with their definitions
+//! (`definition`), without asking again.
+
+mod definition;
+mod kinds;
 
 use client::execute::{Act, Failure};
 use client::key::Key;
 use kube::core::ApiResource;
 use kube::discovery::{Discovery, Scope, verbs};
+
+pub use kinds::{Kinds, Metadata};
 
 /// One served kind, at its preferred version.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,12 +25,9 @@ pub struct Served {
     pub watchable: bool,
 }
 
-/// Every kind whose objects can be listed and deleted, in order of group and plural.
-///
-/// # Errors
-/// When the server does not answer.
-pub async fn deletable(client: &kube::Client) -> Result<Vec<Served>, Failure> {
-    let discovery = Discovery::new(client.clone()).run().await.map_err(|error| {
+/// Every kind whose objects can be listed and deleted.
+async fn deletable(client: &kube::Client) -> Result<Vec<Served>, Failure> {
+    let discovery = Discovery::new(client.clone()).run_aggregated().await.map_err(|error| {
         let everything = ApiResource {
             group: String::new(),
             version: String::new(),
@@ -42,10 +48,5 @@ pub async fn deletable(client: &kube::Client) -> Result<Vec<Served>, Failure> {
             }
         }
     }
-    // The client forgets the order of groups. What is said about kinds must be said the same way twice:
-    // a status that differs is written, and its writing wakes its writer.
-    served.sort_by(|a, b| {
-        (&a.resource.group, &a.resource.plural).cmp(&(&b.resource.group, &b.resource.plural))
-    });
     Ok(served)
 }

@@ -1,38 +1,34 @@
 //! Removes what nobody owns any more: background, foreground and orphaning deletion.
 //!
-//! Entry points: [`start`], [`reconcile`]. The [`graph`] of owners and dependents over all served kinds
+//! Entry points: [`Collector`], [`reconcile`]. The [`graph`] of owners and dependents over all served kinds
 //! only says what to look at; a decision to delete rests on live reads of the object and of every owner
 //! that the graph does not know, so a slow watch cannot cost an object.
 
 mod graph;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use client::controller::{self, Controller, Harness, Wake};
+use client::controller::{Controller, Wake};
 use client::execute::{Act, Failure};
-use client::informer::{Informer, Interest};
+use client::informer::Informers;
 use client::key::Key;
 use client::plan::{Action, Plan, Propagation, Target};
 use client::request;
-use component_base::rng::Rng;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::GetParams;
-use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::core::ApiResource;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::discovery::{self, Served};
+use crate::discovery::{Kinds, Metadata};
 use graph::{Graph, Node};
 
 /// Dependents go first.
 pub const FOREGROUND: &str = "foregroundDeletion";
 /// Dependents stay.
 pub const ORPHAN: &str = "orphan";
-
-type Metadata = PartialObjectMeta<DynamicObject>;
 
 /// What became of an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,42 +157,18 @@ fn await_dependents(observed: &Observed) -> Plan {
     Plan { actions: vec![without_finalizer(observed, FOREGROUND)], ..Plan::default() }
 }
 
-/// The controller behind [`start`]. Its keys are uids.
-struct Collector {
+/// Follows the metadata of everything that can be deleted. Its keys are uids.
+pub struct Collector {
     client: kube::Client,
     graph: Arc<Mutex<Graph>>,
-    kinds: BTreeMap<(String, String), Served>,
-    informers: Vec<Informer<Metadata>>,
+    kinds: Kinds,
 }
 
-/// Asks the server what it serves, then watches the metadata of everything that can be deleted.
-pub fn start(harness: Harness, rng: Rng) {
-    let shutdown = harness.shutdown.clone();
-    shutdown.spawn_until(async move {
-        let client = harness.informers.client().clone();
-        let mut wait = std::time::Duration::from_millis(100);
-        let served = loop {
-            match discovery::deletable(&client).await {
-                Ok(served) => break served,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot discover what to collect");
-                    harness.clock.sleep(rng.jitter(wait, 0.5)).await;
-                    wait = (wait * 2).min(std::time::Duration::from_secs(30));
-                }
-            }
-        };
-        // Events own nothing and nothing owns them for long; they would only fill memory.
-        let watched = served.into_iter().filter(|kind| kind.watchable && kind.resource.plural != "events");
-        let mut kinds = BTreeMap::new();
-        let mut informers = Vec::new();
-        for kind in watched {
-            let resource = kind.resource.clone();
-            kinds.insert((resource.group.clone(), resource.kind.clone()), kind);
-            informers.push(harness.informers.start(Interest { resource, fields: None, metadata_only: true }));
-        }
-        let collector = Collector { client, graph: Arc::default(), kinds, informers };
-        controller::run(collector, harness);
-    });
+impl Collector {
+    /// Uses the process's shared views of all kinds.
+    pub fn new(informers: &Informers, kinds: &Kinds) -> Self {
+        Self { client: informers.client().clone(), graph: Arc::default(), kinds: kinds.clone() }
+    }
 }
 
 fn group_of(api_version: &str) -> &str {
@@ -225,7 +197,7 @@ impl Collector {
         {
             return Ok(if node.waiting { OwnerState::Waiting } else { OwnerState::Solid });
         }
-        let kind = self.kinds.get(&(group_of(&owner.api_version).to_owned(), owner.kind.clone()));
+        let kind = self.kinds.find(group_of(&owner.api_version), &owner.kind);
         // A kind that is not served may be served again: its objects are not known to be gone. Nor can a
         // cluster-wide object have an owner in a namespace; upstream leaves those alone too.
         let Some(kind) = kind.filter(|kind| !(kind.namespaced && namespace.is_empty())) else {
@@ -256,17 +228,17 @@ impl Controller for Collector {
     }
 
     fn watch(&self, wake: &mut Wake) {
-        for informer in &self.informers {
-            let (graph, resource) = (self.graph.clone(), Arc::new(informer.resource().clone()));
-            wake.on(informer, move |change| {
-                let mut graph = graph.lock();
-                let uids = match change.current() {
-                    Some(object) => graph.put(Node::new(&resource, &object.metadata)),
-                    None => graph.remove(change.latest().metadata.uid.as_deref().unwrap_or_default()),
-                };
-                uids.into_iter().map(Key::cluster).collect::<Vec<_>>()
-            });
-        }
+        let (graph, queue) = (self.graph.clone(), wake.queue());
+        self.kinds.on_change(move |resource, change| {
+            let mut graph = graph.lock();
+            let uids = match change.current() {
+                Some(object) => graph.put(Node::new(resource, &object.metadata)),
+                None => graph.remove(change.latest().metadata.uid.as_deref().unwrap_or_default()),
+            };
+            uids.into_iter().for_each(|uid| queue.add(Key::cluster(uid)));
+        });
+        let kinds = self.kinds.clone();
+        wake.after(async move { kinds.ready().await });
     }
 
     async fn observe(&self, key: &Key, _last: Option<&Failure>) -> Result<Option<Observed>, Failure> {

@@ -29,6 +29,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::discovery::Kinds;
+
 pub use limits::History;
 pub use usage::Measured;
 
@@ -260,6 +262,7 @@ fn rescale(draft: &mut Draft<'_>, scale: &Scale, desired: i32, reason: &str) {
 /// Watches autoscalers and pods; targets and measurements are read live.
 pub struct Horizontal {
     client: kube::Client,
+    kinds: Kinds,
     autoscalers: Informer<HorizontalPodAutoscaler>,
     pods: Informer<Pod>,
     histories: Mutex<BTreeMap<Key, History>>,
@@ -267,9 +270,10 @@ pub struct Horizontal {
 
 impl Horizontal {
     /// Uses the process's shared views.
-    pub fn new(informers: &Informers) -> Self {
+    pub fn new(informers: &Informers, kinds: &Kinds) -> Self {
         Self {
             client: informers.client().clone(),
+            kinds: kinds.clone(),
             autoscalers: informers.of(),
             pods: informers.of(),
             histories: Mutex::default(),
@@ -277,7 +281,7 @@ impl Horizontal {
     }
 
     async fn scale(&self, namespace: &str, target: &CrossVersionObjectReference) -> Result<Scale, Failure> {
-        let resource = scaled_resource(target);
+        let resource = scaled_resource(target, &self.kinds);
         let key = Key::new(namespace, &target.name);
         let failure = |error: kube::Error| Failure::new(Act::Observe, &resource, key.clone(), &error);
         let requests = request::requests(&resource, Some(namespace));
@@ -309,11 +313,16 @@ impl Horizontal {
     }
 }
 
-fn scaled_resource(target: &CrossVersionObjectReference) -> ApiResource {
+/// The scaled kind, in the version asked for, by the plural it is served under.
+fn scaled_resource(target: &CrossVersionObjectReference, kinds: &Kinds) -> ApiResource {
     let api_version = target.api_version.as_deref().unwrap_or("v1");
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    // The usual plural; custom kinds with an unusual one are not found, and the condition says so.
-    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &target.kind))
+    let wanted = GroupVersionKind::gvk(group, version, &target.kind);
+    match kinds.find(group, &target.kind) {
+        Some(served) => ApiResource::from_gvk_with_plural(&wanted, &served.resource.plural),
+        // Nobody serves it: the request will say so.
+        None => ApiResource::from_gvk(&wanted),
+    }
 }
 
 /// The text form a scale reports, as a matcher.
@@ -336,6 +345,8 @@ impl Controller for Horizontal {
             _ => Some(change.key()),
         });
         wake.reads(&self.pods);
+        let kinds = self.kinds.clone();
+        wake.after(async move { kinds.ready().await });
     }
 
     async fn observe(&self, key: &Key, _last: Option<&Failure>) -> Result<Option<Observed>, Failure> {

@@ -15,20 +15,18 @@ use client::key::Key;
 use client::plan::{Action, Plan, Propagation, Target};
 use client::request;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, Pod};
+use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{ListParams, ObjectList};
 use kube::core::{ApiResource, PartialObjectMeta};
 use serde_json::json;
 
-use crate::discovery;
+use crate::discovery::Kinds;
 use crate::owners::to_json;
 
 /// The finalizer in `spec` that is ours to remove.
 const FINALIZER: &str = "kubernetes";
-/// Look again after deleting what nothing holds back.
-const SOON: Duration = Duration::from_millis(50);
-/// Look again while finalizers of others hold something back.
+/// Look again where no event tells of what finalizers of others hold back.
 const LATER: Duration = Duration::from_secs(3);
 
 /// A namespace being deleted, and what is left in it.
@@ -37,6 +35,8 @@ pub struct Observed {
     pub namespace: Arc<Namespace>,
     /// Objects left, by kind; kinds without any are absent.
     pub content: Vec<(ApiResource, Vec<ObjectMeta>)>,
+    /// Some of it is of a kind nobody watches (events): no change of it wakes us.
+    pub unwatched: bool,
     /// Why the last plan failed.
     pub last: Option<Failure>,
 }
@@ -64,11 +64,9 @@ pub fn reconcile(observed: &Observed, now: Timestamp) -> Plan {
     plan.actions.extend(new_conditions(observed, now));
     let is_pods = |resource: &ApiResource| resource.group.is_empty() && resource.plural == "pods";
     let pods_left = observed.content.iter().any(|(resource, _)| is_pods(resource));
-    let mut held = false;
     for (resource, objects) in observed.content.iter().filter(|(resource, _)| !pods_left || is_pods(resource))
     {
         for object in objects {
-            held |= object.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
             if object.deletion_timestamp.is_none() {
                 plan.actions.push(Action::Delete {
                     target: Target::same_object(resource, object),
@@ -78,8 +76,10 @@ pub fn reconcile(observed: &Observed, now: Timestamp) -> Plan {
             }
         }
     }
-    let waits = held || plan.actions.iter().all(|action| !matches!(action, Action::Delete { .. }));
-    plan.requeue_within(if waits { LATER } else { SOON });
+    if observed.unwatched {
+        let deletes = plan.actions.iter().any(|action| matches!(action, Action::Delete { .. }));
+        plan.requeue_within(if deletes { Duration::ZERO } else { LATER });
+    }
     plan
 }
 
@@ -193,25 +193,28 @@ fn finalizers_remaining(observed: &Observed) -> Verdict {
     Verdict { kind, status: "True", reason: "SomeFinalizersRemain", message }
 }
 
-/// Watches namespaces, and pods because they take longest to go.
+/// Watches namespaces and everything in those that go.
 pub struct Namespaces {
     client: kube::Client,
     namespaces: Informer<Namespace>,
-    pods: Informer<Pod>,
+    kinds: Kinds,
 }
 
 impl Namespaces {
-    /// Uses the process's shared views; what is left in a namespace is read live.
-    pub fn new(informers: &Informers) -> Self {
-        Self { client: informers.client().clone(), namespaces: informers.of(), pods: informers.of() }
+    /// Uses the process's shared views; that nothing is left is read live.
+    pub fn new(informers: &Informers, kinds: &Kinds) -> Self {
+        Self { client: informers.client().clone(), namespaces: informers.of(), kinds: kinds.clone() }
     }
 
-    async fn content(&self, namespace: &str) -> Result<Vec<(ApiResource, Vec<ObjectMeta>)>, Failure> {
+    /// What is left, and whether all of it is watched.
+    async fn content(&self, namespace: &str) -> Result<(Vec<(ApiResource, Vec<ObjectMeta>)>, bool), Failure> {
+        let known = self.kinds.in_namespace(namespace);
+        if !known.is_empty() {
+            return Ok((known, true));
+        }
+        // Views may lag: only a live look can say that nothing is left.
         let mut content = Vec::new();
-        for served in discovery::deletable(&self.client).await? {
-            if !served.namespaced {
-                continue;
-            }
+        for served in self.kinds.all().into_iter().filter(|served| served.namespaced) {
             let failure = |error: kube::Error| {
                 Failure::new(Act::Observe, &served.resource, Key::new(namespace, ""), &error)
             };
@@ -229,7 +232,7 @@ impl Namespaces {
                 content.push((served.resource, objects));
             }
         }
-        Ok(content)
+        Ok((content, false))
     }
 }
 
@@ -245,14 +248,18 @@ impl Controller for Namespaces {
         wake.on(&self.namespaces, |change| {
             change.current().is_some_and(|n| n.metadata.deletion_timestamp.is_some()).then(|| change.key())
         });
-        let namespaces = self.namespaces.clone();
-        wake.on(&self.pods, move |change| {
+        let (namespaces, queue) = (self.namespaces.clone(), wake.queue());
+        self.kinds.on_change(move |_, change| {
             let key = Key::cluster(change.key().namespace);
             let going = |key: &Key| {
                 namespaces.get(key).is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
             };
-            (change.current().is_none() && going(&key)).then_some(key)
+            if !key.name.is_empty() && going(&key) {
+                queue.add(key);
+            }
         });
+        let kinds = self.kinds.clone();
+        wake.after(async move { kinds.ready().await });
     }
 
     async fn observe(&self, key: &Key, last: Option<&Failure>) -> Result<Option<Observed>, Failure> {
@@ -260,8 +267,9 @@ impl Controller for Namespaces {
         if namespace.metadata.deletion_timestamp.is_none() {
             return Ok(None);
         }
-        let content = self.content(&key.name).await?;
-        Ok(Some(Observed { namespace, content, last: last.cloned() }))
+        let (content, watched) = self.content(&key.name).await?;
+        let unwatched = !watched && !content.is_empty();
+        Ok(Some(Observed { namespace, content, unwatched, last: last.cloned() }))
     }
 
     fn reconcile(&self, observed: &Observed, now: Timestamp) -> Plan {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::checks::Checks;
 use crate::schema::ListType;
 
 /// The types a structural schema may name.
@@ -90,6 +91,8 @@ pub struct Node {
     pub atomic_map: bool,
     /// `required`.
     pub required: Vec<String>,
+    /// Everything else a value must obey.
+    pub checks: Checks,
 }
 
 impl Node {
@@ -120,6 +123,7 @@ impl Node {
             list_map_keys: texts(&schema["x-kubernetes-list-map-keys"]),
             atomic_map: schema["x-kubernetes-map-type"] == "atomic",
             required: texts(&schema["required"]),
+            checks: Checks::read(schema),
         }
     }
 }

@@ -1,11 +1,17 @@
 //! Rows of `apiextensions.k8s.io`.
 
-use super::{Kind, Scope, plain};
+use super::{Column, Kind, Scope, columns, plain};
+use crate::strategies::apiextensions::Definition;
+use crate::time;
 
-/// There are no custom resources yet, and so none can be defined. The empty list is served because kubectl asks for
-/// it before it tells a user that a kind is not known.
+/// The kind that defines kinds.
 pub(super) fn rows() -> Vec<Kind> {
     let name = "customresourcedefinitions";
     let row = plain("apiextensions.k8s.io", "v1", "CustomResourceDefinition", name, Scope::Cluster);
-    vec![row.short(&["crd", "crds"]).verbs(&["get", "list", "watch"])]
+    let created = Column::new("Created At", "date", "When the definition was created.", |object, _| {
+        time::read(&object["metadata"]["creationTimestamp"]).map(time::seconds).into()
+    });
+    let columns = columns::generic().into_iter().take(1).chain([created]).collect();
+    let row = row.short(&["crd", "crds"]).status().rules(Definition).printed(columns);
+    vec![Kind { categories: vec!["api-extensions".into()], ..row }]
 }

@@ -73,7 +73,7 @@ pub(crate) async fn answer(
             Form::MetadataList => {
                 (accepted.meta_version().to_owned(), "PartialObjectMetadataList".to_owned())
             }
-            _ => (call.kind.api_version(), format!("{}List", call.kind.kind)),
+            _ => (call.kind.api_version(), call.kind.list_kind()),
         };
         let response = body::protobuf(&version, &kind, &metadata, bytes, accepted).await;
         return response.ok_or_else(|| Status::internal("the list has no protobuf form"));
@@ -183,7 +183,7 @@ fn list_metadata(revision: Revision, rest: Option<&Rest>) -> Value {
 
 /// The beginning of a list, up to its first item.
 pub(crate) fn head(call: &Call, revision: Revision, rest: Option<&Rest>) -> Bytes {
-    let kind = Value::from(format!("{}List", call.kind.kind));
+    let kind = Value::from(call.kind.list_kind());
     let version = Value::from(call.kind.api_version());
     let metadata = list_metadata(revision, rest);
     Bytes::from(format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":["))

@@ -126,6 +126,8 @@ struct Feed {
     bookmark: Option<BoxFuture<'static, ()>>,
     end: BoxFuture<'static, ()>,
     shutdown: std::pin::Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The kind has changed, or is not served any more: the client has to look anew.
+    superseded: Option<BoxFuture<'static, ()>>,
 }
 
 enum Turn {
@@ -158,6 +160,10 @@ impl Feed {
             bookmark: call.options.allow_watch_bookmarks.then(|| server.clock.sleep(BOOKMARK_EVERY)),
             end: server.clock.sleep(Duration::from_secs(seconds)),
             shutdown: Box::pin(server.shutdown.token().cancelled_owned()),
+            superseded: call.kind.is_custom().then(|| {
+                let (server, kind) = (Arc::clone(server), Arc::clone(&call.kind));
+                Box::pin(crate::custom_resources::superseded(server, kind)) as BoxFuture<'static, ()>
+            }),
             call: Arc::clone(call),
         }
     }
@@ -207,11 +213,18 @@ impl Feed {
                 None => std::future::pending().await,
             }
         };
+        let superseded = async {
+            match &mut self.superseded {
+                Some(superseded) => superseded.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             event = events.next() => Turn::Event(event),
             () = &mut self.shutdown => Turn::End,
             () = &mut self.end => Turn::End,
+            () = superseded => Turn::End,
             () = bookmark => Turn::Bookmark,
         }
     }

@@ -3,6 +3,7 @@
 //! What clients look for here: a PATCH with the kind's group, version and kind, and its query parameters
 //! `dryRun` and `fieldValidation`. The rest is for generators and for people.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use api::kinds::{Kind, Subresource};
@@ -53,17 +54,31 @@ const DELETE: [Parameter; 4] = [
 /// Definitions the row's operations speak of.
 pub(super) fn definitions(kind: &Kind) -> Vec<&str> {
     let mut names: Vec<&str> = vec![STATUS, DELETE_OPTIONS, PATCH, &kind.definition];
-    names.extend(list_definition(kind));
-    names.extend(kind.subresources.iter().filter_map(|sub| sub_definition(kind, sub)));
+    if kind.is_custom() {
+        names.extend([super::custom::OBJECT_META, super::custom::LIST_META]);
+    }
+    let builtin = kind.subresources.iter().filter(|sub| !kind.is_custom() || sub.kind.is_some());
+    names.extend(builtin.filter_map(|sub| facts_definition(kind, sub)));
+    names.extend(facts().by_gvk(&kind.group, &kind.version, &kind.list_kind()).map(|schema| schema.name()));
     names
 }
 
-/// `DeploymentList`, where the facts know it.
-fn list_definition(kind: &Kind) -> Option<&'static str> {
-    Some(facts().by_gvk(&kind.group, &kind.version, &format!("{}List", kind.kind))?.name())
+/// `DeploymentList`, where the facts or the kind's CRD know it.
+fn list_definition(kind: &Kind) -> Option<Cow<'static, str>> {
+    if kind.is_custom() {
+        return Some(super::custom::list_definition(kind).into());
+    }
+    Some(facts().by_gvk(&kind.group, &kind.version, &kind.list_kind())?.name().into())
 }
 
-fn sub_definition(kind: &Kind, sub: &Subresource) -> Option<&'static str> {
+fn sub_definition(kind: &Kind, sub: &Subresource) -> Option<Cow<'static, str>> {
+    if kind.is_custom() && sub.kind.is_none() {
+        return Some(kind.definition.clone());
+    }
+    facts_definition(kind, sub).map(Cow::Borrowed)
+}
+
+fn facts_definition(kind: &Kind, sub: &Subresource) -> Option<&'static str> {
     let (group, version, name) = response_kind(kind, sub);
     // A log is text, whatever its kind in discovery.
     facts().by_gvk(group, version, name).filter(|_| sub.name != "log").map(|schema| schema.name())
@@ -109,8 +124,8 @@ struct Operation<'a> {
     suffix: String,
     group_version_kind: (&'a str, &'a str, &'a str),
     query: Vec<Parameter>,
-    body: Option<&'a str>,
-    answer: Option<&'a str>,
+    body: Option<Cow<'a, str>>,
+    answer: Option<Cow<'a, str>>,
 }
 
 impl<'a> Row<'a> {
@@ -126,7 +141,7 @@ impl<'a> Row<'a> {
             group_version_kind: (&self.kind.group, &self.kind.version, &self.kind.kind),
             query: Vec::new(),
             body: None,
-            answer: Some(&self.kind.definition),
+            answer: Some(Cow::Borrowed(self.kind.definition.as_ref())),
         }
     }
 
@@ -154,7 +169,7 @@ impl<'a> Row<'a> {
             self.add(&mut item, "get", &self.list(), self.kind.namespaced());
         }
         if self.serves("create") {
-            let body = Some(self.kind.definition.as_ref());
+            let body = Some(Cow::Borrowed(self.kind.definition.as_ref()));
             let create = Operation { query: WRITE.to_vec(), body, ..self.operation("post", "create") };
             self.add(&mut item, "post", &create, self.kind.namespaced());
         }
@@ -162,8 +177,8 @@ impl<'a> Row<'a> {
             let query = [&LIST[1..8], &DELETE[..]].concat();
             let delete = Operation {
                 query,
-                body: Some(DELETE_OPTIONS),
-                answer: Some(STATUS),
+                body: Some(DELETE_OPTIONS.into()),
+                answer: Some(STATUS.into()),
                 ..self.operation("deletecollection", "deleteCollection")
             };
             self.add(&mut item, "delete", &delete, self.kind.namespaced());
@@ -173,7 +188,7 @@ impl<'a> Row<'a> {
 
     fn object(&self) -> Value {
         let mut item = self.named_item();
-        let body = Some(self.kind.definition.as_ref());
+        let body = Some(Cow::Borrowed(self.kind.definition.as_ref()));
         let namespaced = self.kind.namespaced();
         if self.serves("get") {
             self.add(&mut item, "get", &self.operation("get", "read"), namespaced);
@@ -188,8 +203,8 @@ impl<'a> Row<'a> {
         if self.serves("delete") {
             let delete = Operation {
                 query: DELETE.to_vec(),
-                body: Some(DELETE_OPTIONS),
-                answer: Some(STATUS),
+                body: Some(DELETE_OPTIONS.into()),
+                answer: Some(STATUS.into()),
                 ..self.operation("delete", "delete")
             };
             self.add(&mut item, "delete", &delete, namespaced);
@@ -199,7 +214,7 @@ impl<'a> Row<'a> {
 
     fn patch(&self) -> Operation<'a> {
         let query = [&WRITE[..], &[FORCE]].concat();
-        Operation { query, body: Some(PATCH), ..self.operation("patch", "patch") }
+        Operation { query, body: Some(PATCH.into()), ..self.operation("patch", "patch") }
     }
 
     fn subresource(&self, sub: &'a Subresource) -> Value {
@@ -216,14 +231,17 @@ impl<'a> Row<'a> {
                 _ => continue,
             };
             let base = if *verb == "patch" { self.patch() } else { self.operation(action, word) };
-            let mut operation =
-                Operation { group_version_kind: response_kind(self.kind, sub), answer: definition, ..base };
+            let mut operation = Operation {
+                group_version_kind: response_kind(self.kind, sub),
+                answer: definition.clone(),
+                ..base
+            };
             operation.suffix.push_str(&capitalised(&sub.name));
             if stream {
                 operation.action = "connect";
                 operation.verb = connect_word(method);
             } else if matches!(*verb, "create" | "update") {
-                operation.body = definition;
+                operation.body = definition.clone();
                 operation.query = WRITE.to_vec();
             }
             self.add(&mut item, method, &operation, self.kind.namespaced());
@@ -295,18 +313,18 @@ impl<'a> Row<'a> {
                 parameter
             })
             .collect();
-        self.add_body(&mut out, &mut parameters, method, operation.body);
+        self.add_body(&mut out, &mut parameters, method, operation.body.as_deref());
         if !parameters.is_empty() {
             out["parameters"] = Value::Array(parameters);
         }
-        out["responses"] = self.responses(operation.answer);
+        out["responses"] = self.responses(operation.answer.as_deref());
         item.insert(method.to_owned(), out);
     }
 
     fn add_body(&self, out: &mut Value, parameters: &mut Vec<Value>, method: &str, body: Option<&str>) {
         let patch = method == "patch";
         if self.dialect == Dialect::V2 {
-            out["consumes"] = if patch { json!(PATCH_TYPES) } else { json!(["*/*"]) };
+            out["consumes"] = if patch { json!(self.patch_types()) } else { json!(["*/*"]) };
             out["produces"] = json!(PRODUCED);
             if let Some(body) = body {
                 let schema = self.dialect.reference(body);
@@ -315,11 +333,18 @@ impl<'a> Row<'a> {
                 );
             }
         } else if let Some(body) = body {
-            let types: &[&str] = if patch { &PATCH_TYPES } else { &["*/*"] };
+            let patches = self.patch_types();
+            let types: &[&str] = if patch { &patches } else { &["*/*"] };
             out["requestBody"] = json!({
                 "required": body != DELETE_OPTIONS, "content": self.content(types, self.dialect.reference(body)),
             });
         }
+    }
+
+    /// Custom objects have no strategic patch.
+    fn patch_types(&self) -> Vec<&'static str> {
+        let strategic = "application/strategic-merge-patch+json";
+        PATCH_TYPES.into_iter().filter(|ty| !self.kind.is_custom() || *ty != strategic).collect()
     }
 
     fn content(&self, types: &[&str], schema: Value) -> Value {

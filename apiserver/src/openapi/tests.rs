@@ -88,6 +88,7 @@ fn v3_describes_every_row_and_names_its_hash() {
         assert!(document.immutable && !openapi.serve(url, "", Some("x")).unwrap().immutable);
         let document = parsed(&document);
         check_references(&document, &document["components"]["schemas"]);
+        let kinds: Vec<&Kind> = kinds.iter().map(AsRef::as_ref).collect();
         check_rows(&document, &document["components"]["schemas"], &kinds);
     }
     assert!(openapi.serve("/openapi/v3/apis/nope/v1", "", None).is_none());

@@ -193,7 +193,7 @@ pub(crate) fn validate(kind: &Kind, object: &Value, named: bool) -> Vec<Cause> {
         );
     }
     causes.extend(annotations(object));
-    causes.extend(finalizers(object));
+    causes.extend(finalizers(kind, object));
     causes.extend(owners(object));
     causes
 }
@@ -202,12 +202,13 @@ pub(crate) fn validate(kind: &Kind, object: &Value, named: bool) -> Vec<Cause> {
 /// `validateKubeFinalizerName`).
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
-fn finalizers(object: &Value) -> Vec<Cause> {
+fn finalizers(kind: &Kind, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (at, finalizer) in object::finalizers(object).into_iter().enumerate() {
         let invalid = |m: &String| Cause::invalid("metadata.finalizers", &json!(finalizer), m);
         causes.extend(names::qualified_name(finalizer).iter().map(invalid));
-        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        // For custom objects this is a warning only.
+        if !kind.is_custom() && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             causes.push(Cause::invalid(format!("metadata.finalizers[{at}]"), &json!(finalizer), detail));
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::object::Index;
 use api::selector::{FieldSelector, LabelSelector};
 use api::{Kind, Status};
 
@@ -45,6 +46,11 @@ impl Selection {
     pub(crate) fn matches(&self, entry: &Entry) -> bool {
         if self.is_everything() {
             return true;
+        }
+        if self.stored.is_custom() && !self.fields.is_everything() {
+            // Versions differ in what can be selected, and definitions change: no index is kept of it.
+            let index = Index::parse(&entry.bytes, &self.stored.selectable_fields);
+            return self.labels.matches(&index.labels) && self.fields.matches(&index);
         }
         let index = index(entry, &self.stored);
         self.labels.matches(&index.labels) && self.fields.matches(index)

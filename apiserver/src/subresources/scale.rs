@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::custom::ScalePaths;
 use api::schema::facts;
 use api::selector::LabelSelector;
 use api::{Cause, Status, object};
@@ -23,42 +24,104 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     let written = match call.info.verb {
         "get" => {
             let entry = call.entry(&call.info.name).await?;
-            return answer(&parse(&entry.bytes)?);
+            return answer(call, &parse(&entry.bytes)?);
         }
         "update" => {
             let sent = body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Scale"))?;
-            registry::update(call, &call.info.name, Part::Object, |current| scaled(current, &sent)).await?
+            registry::update(call, &call.info.name, Part::Object, |current| scaled(call, current, &sent))
+                .await?
         }
         "patch" => {
             let patch = Patch::parse(&body::read(request).await?)?;
             registry::update(call, &call.info.name, Part::Object, |current| {
-                let patched = patch.apply(facts().by_gvk(KIND.0, KIND.1, KIND.2), &scale_of(current)?)?;
-                scaled(current, &patched)
+                let patched =
+                    patch.apply(facts().by_gvk(KIND.0, KIND.1, KIND.2), &scale_of(call, current)?)?;
+                scaled(call, current, &patched)
             })
             .await?
         }
         _ => return Err(method_not_allowed()),
     };
-    answer(&parse(&written.bytes)?)
+    answer(call, &parse(&written.bytes)?)
 }
 
-fn answer(object: &Value) -> Result<Response<Body>, Status> {
-    Ok(output::json_value(StatusCode::OK, &scale_of(object)?))
+fn answer(call: &Call, object: &Value) -> Result<Response<Body>, Status> {
+    Ok(output::json_value(StatusCode::OK, &scale_of(call, object)?))
 }
 
-fn scale_of(object: &Value) -> Result<Value, Status> {
+/// Where a kind keeps its numbers: a custom one says so, built-in ones agree.
+struct Places<'a> {
+    object: &'a Value,
+    paths: Option<&'a ScalePaths>,
+}
+
+impl<'a> Places<'a> {
+    fn of(call: &'a Call, object: &'a Value) -> Self {
+        Self { object, paths: call.kind.custom.as_ref().and_then(|custom| custom.scale.as_ref()) }
+    }
+
+    fn find(&self, path: &[String]) -> Option<&'a Value> {
+        path.iter().try_fold(self.object, |value, key| value.get(key))
+    }
+
+    fn wanted(&self) -> Option<i64> {
+        match self.paths {
+            Some(paths) => self.find(&paths.spec)?.as_i64(),
+            None => self.object["spec"]["replicas"].as_i64(),
+        }
+    }
+
+    fn present(&self) -> Option<i64> {
+        match self.paths {
+            Some(paths) => self.find(&paths.status)?.as_i64(),
+            None => self.object["status"]["replicas"].as_i64(),
+        }
+    }
+
+    fn selector(&self) -> Result<String, Status> {
+        match self.paths {
+            Some(paths) => {
+                let found = paths.selector.as_ref().and_then(|path| self.find(path));
+                Ok(found.and_then(Value::as_str).unwrap_or_default().to_owned())
+            }
+            None => Ok(selector_of(&self.object["spec"]["selector"])?.to_string()),
+        }
+    }
+}
+
+/// Sets a value at a path, making objects on the way.
+fn put(object: &mut Value, path: &[String], value: Value) {
+    let mut place = object;
+    for key in path {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[key.as_str()];
+    }
+    *place = value;
+}
+
+fn scale_of(call: &Call, object: &Value) -> Result<Value, Status> {
     let mut metadata = json!({});
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(key) {
             metadata[key] = value.clone();
         }
     }
-    let selector = selector_of(&object["spec"]["selector"])?;
+    let places = Places::of(call, object);
+    if let Some(paths) = places.paths.filter(|_| places.wanted().is_none()) {
+        // Upstream's words; a Scale without a number would scale to none.
+        let path = paths.spec.join(".");
+        return Err(Status::internal(format!("the spec replicas field {path:?} does not exist")));
+    }
+    let mut status = json!({"replicas": places.present().unwrap_or_default()});
+    let selector = places.selector()?;
+    if !selector.is_empty() || places.paths.is_none() {
+        status["selector"] = selector.into();
+    }
     Ok(json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or_default()},
-        "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or_default(),
-                   "selector": selector.to_string()},
+        "spec": {"replicas": places.wanted().unwrap_or_default()}, "status": status,
     }))
 }
 
@@ -69,7 +132,7 @@ fn selector_of(selector: &Value) -> Result<LabelSelector, Status> {
 }
 
 /// The object with the replicas of a Scale; its resourceVersion and uid become preconditions.
-fn scaled(current: &Value, scale: &Value) -> Result<Value, Status> {
+fn scaled(call: &Call, current: &Value, scale: &Value) -> Result<Value, Status> {
     let replicas = scale["spec"].get("replicas").map_or(Some(0), Value::as_i64);
     let Some(replicas) = replicas.filter(|n| *n >= 0) else {
         let cause =
@@ -77,7 +140,10 @@ fn scaled(current: &Value, scale: &Value) -> Result<Value, Status> {
         return Err(super::invalid("autoscaling", "Scale", object::name(current), cause));
     };
     let mut new = current.clone();
-    new["spec"]["replicas"] = replicas.into();
+    match call.kind.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        Some(paths) => put(&mut new, &paths.spec, replicas.into()),
+        None => new["spec"]["replicas"] = replicas.into(),
+    }
     for key in ["resourceVersion", "uid"] {
         let sent = object::meta_str(scale, key);
         if !sent.is_empty() {
