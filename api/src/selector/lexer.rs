@@ -35,19 +35,23 @@ impl<'a> Token<'a> {
     }
 }
 
+/// What stands between tokens. One set for all: a character that ended a word and was not skipped after it
+/// would never be passed.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
+
 fn special(c: char) -> bool {
     "=!(),><".contains(c)
 }
 
 /// All tokens, the last one [`Token::End`].
 pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
-    let mut rest = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    let mut rest = text.trim_start_matches(BLANKS);
     let mut tokens = Vec::new();
     while let Some(first) = rest.chars().next() {
         let end = match first {
             '(' | ')' | ',' => 1,
             c if special(c) => rest.find(|c| !special(c) || "(),".contains(c)).unwrap_or(rest.len()),
-            _ => rest.find(|c: char| special(c) || c.is_ascii_whitespace()).unwrap_or(rest.len()),
+            _ => rest.find(|c: char| special(c) || BLANKS.contains(&c)).unwrap_or(rest.len()),
         };
         let (mut text, mut after) = rest.split_at(end);
         let token = loop {
@@ -67,8 +71,21 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
             }
         };
         tokens.push(token);
-        rest = after.trim_start_matches([' ', '\t', '\r', '\n']);
+        rest = after.trim_start_matches(BLANKS);
     }
     tokens.push(Token::End);
     tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_is_passed() {
+        assert_eq!(tokens("a\u{c}b c"), [Token::Word("a\u{c}b"), Token::Word("c"), Token::End]);
+        for c in (0..=u8::MAX).map(char::from) {
+            assert!(tokens(&format!("a{c}{c}b")).len() <= 5, "{c:?}");
+        }
+    }
 }
