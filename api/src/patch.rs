@@ -1,9 +1,15 @@
-//! The patch algorithms over JSON trees: JSON Patch (RFC 6902), JSON Merge Patch (RFC 7396) and
-//! Kubernetes' strategic merge patch. All are pure and leave their input alone.
+//! The patch algorithms over JSON trees: JSON Patch (RFC 6902), JSON Merge Patch (RFC 7396), Kubernetes'
+//! strategic merge patch and server-side apply. All are pure and leave their input alone.
 
+pub mod apply;
+pub mod field_set;
+mod go_print;
 pub mod json;
 pub mod merge;
 pub mod strategic;
+pub mod typed;
+
+pub use go_print::value as go_value;
 
 use crate::status::{Reason, Status};
 
@@ -13,9 +19,12 @@ pub enum PatchError {
     /// The patch itself is wrong: 400.
     #[error("{0}")]
     Malformed(String),
-    /// The patch is well formed but does not fit the object: 422.
+    /// The patch is well formed but does not fit the object: 422, and upstream does not say why.
     #[error("{0}")]
     DoesNotApply(String),
+    /// Wrong in a way upstream does not classify: 500 without a reason.
+    #[error("{0}")]
+    Unclassified(String),
     /// More operations than the server takes at once: 413.
     #[error("The allowed maximum operations in a JSON patch is {max}, got {got}")]
     TooMany {
@@ -31,13 +40,14 @@ impl From<PatchError> for Status {
         let reason = match &error {
             PatchError::Malformed(_) => Reason::BadRequest,
             PatchError::DoesNotApply(_) => Reason::Invalid,
+            PatchError::Unclassified(_) => Reason::Unknown,
             PatchError::TooMany { .. } => Reason::RequestEntityTooLarge,
         };
         let text = match &error {
-            PatchError::DoesNotApply(why) => {
-                format!("the server rejected our request due to an error in our request: {why}")
+            PatchError::DoesNotApply(_) => {
+                "the server rejected our request due to an error in our request".to_owned()
             }
-            PatchError::Malformed(_) | PatchError::TooMany { .. } => error.to_string(),
+            _ => error.to_string(),
         };
         Self::new(reason, text)
     }

@@ -38,6 +38,8 @@ pub enum Reason {
     TooManyRequests,
     /// 500
     InternalError,
+    /// 500 without a word: what upstream answers to errors its handlers do not classify.
+    Unknown,
     /// 503
     ServiceUnavailable,
     /// 504
@@ -64,6 +66,7 @@ impl Reason {
             Self::Invalid => "Invalid",
             Self::TooManyRequests => "TooManyRequests",
             Self::InternalError => "InternalError",
+            Self::Unknown => "",
             Self::ServiceUnavailable => "ServiceUnavailable",
             Self::Timeout => "Timeout",
             Self::InsufficientStorage => "InsufficientStorage",
@@ -85,7 +88,7 @@ impl Reason {
             Self::UnsupportedMediaType => 415,
             Self::Invalid => 422,
             Self::TooManyRequests => 429,
-            Self::InternalError => 500,
+            Self::InternalError | Self::Unknown => 500,
             Self::ServiceUnavailable => 503,
             Self::Timeout => 504,
             Self::InsufficientStorage => 507,
@@ -344,8 +347,11 @@ impl Status {
         }
         let mut body = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason.as_str(), "code": self.code(),
+            "message": self.message, "code": self.code(),
         });
+        if self.reason != Reason::Unknown {
+            body["reason"] = self.reason.as_str().into();
+        }
         if !details.is_empty() {
             body["details"] = Value::Object(details);
         }

@@ -76,7 +76,8 @@ fn check_object<'a>(schema: Schema<'a>, value: &mut Value, place: &mut Place<'a>
         push_key(&mut place.path, key);
         check(field.schema(), inner, place)?;
         place.path.truncate(length);
-        if leaves_out(field, inner) {
+        // An empty list of owners asks to forget them: not the same as none.
+        if leaves_out(field, inner) && key != "managedFields" {
             dropped.push(key.clone());
         }
     }

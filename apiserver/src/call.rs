@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::allocators::Allocators;
 use crate::negotiation::Accepted;
 use crate::openapi::OpenApi;
+use crate::registry::owners;
 use crate::request::{Options, RequestInfo};
 use crate::storage::{Author, Draft, Entry, Store, StoreError};
 use crate::{Config, custom_resources, encode, health, node_proxy};
@@ -118,7 +119,7 @@ impl Call {
         Self {
             server: Arc::clone(server),
             user: UserInfo::component("system:apiserver", &["system:masters"]),
-            user_agent: "gantry".to_owned(),
+            user_agent: "kube-apiserver".to_owned(),
             info,
             options: Options::default(),
             stored: stored_row(&server.kinds(), kind),
@@ -129,13 +130,7 @@ impl Call {
 
     /// The field manager: as named, or the program in `User-Agent` (upstream's `managerOrUserAgent`).
     pub(crate) fn manager(&self) -> String {
-        /// Bytes a manager's name may have, upstream's `FieldManagerMaxLength`.
-        const LONGEST: usize = 128;
-        if !self.options.field_manager.is_empty() {
-            return self.options.field_manager.clone();
-        }
-        let program = self.user_agent.split('/').next().unwrap_or_default();
-        program.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(LONGEST).collect()
+        owners::manager(&self.options, &self.user_agent)
     }
 
     /// What history says of who made this call's change.

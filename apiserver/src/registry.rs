@@ -5,16 +5,19 @@
 //! and the server's own writes come through here. Objects arrive decoded, in the form of the call's row.
 
 pub(crate) mod metadata;
+pub(crate) mod owners;
 pub(crate) mod selection;
 
 use std::sync::Arc;
 
+use api::patch::apply::same_but_times;
 use api::strategy::Context;
 use api::{Cause, Status, defaulting, object};
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::call::{Call, parse, store_status};
+use crate::registry::owners::Owners;
 use crate::storage::{Change, Entry, Expect, Operation, StoreError};
 use crate::{admission, custom_resources, deletion, encode};
 
@@ -42,12 +45,18 @@ pub(crate) enum Part {
     Whole,
 }
 
-/// Creates an object in the call's namespace.
-pub(crate) async fn create(call: &Call, mut object: Value) -> Result<Written, Status> {
+/// Creates an object in the call's namespace; its writer owns what it says.
+pub(crate) async fn create(call: &Call, object: Value) -> Result<Written, Status> {
+    create_owned(call, Owners::Track, object).await
+}
+
+/// Creates an object whose owners are told by `owners`.
+pub(crate) async fn create_owned(call: &Call, owners: Owners, mut object: Value) -> Result<Written, Status> {
     metadata::agree(call, &mut object)?;
     let proposed = object::name(&object).to_owned();
     call.to_storage(&mut object);
     default(call, &mut object);
+    owners::record(call, owners, &Value::Object(serde_json::Map::new()), &mut object);
     let generate = proposed.is_empty() && !object::meta_str(&object, "generateName").is_empty();
     let mut last = None;
     for _attempt in 0..MAX_NAME_ATTEMPTS.max(MAX_ATTEMPTS) {
@@ -136,8 +145,23 @@ async fn first_bytes(call: &Call, entries: Vec<Option<Arc<Entry>>>) -> Result<By
 
 /// Changes an object: `change` makes the new object of the current one, both in the row's form, and is
 /// called again when the object changed in between. A resourceVersion or uid in its answer is a
-/// precondition.
-pub(crate) async fn update<F>(call: &Call, name: &str, part: Part, mut change: F) -> Result<Written, Status>
+/// precondition. The caller owns what it changes, unless the write is the server's own.
+pub(crate) async fn update<F>(call: &Call, name: &str, part: Part, change: F) -> Result<Written, Status>
+where
+    F: FnMut(&Value) -> Result<Value, Status> + Send,
+{
+    let owners = if part == Part::Whole { Owners::Settled } else { Owners::Track };
+    update_owned(call, name, part, owners, change).await
+}
+
+/// Like [`update`], with owners told by `owners`.
+pub(crate) async fn update_owned<F>(
+    call: &Call,
+    name: &str,
+    part: Part,
+    owners: Owners,
+    mut change: F,
+) -> Result<Written, Status>
 where
     F: FnMut(&Value) -> Result<Value, Status> + Send,
 {
@@ -151,8 +175,9 @@ where
         let mut new = change(&shown)?;
         preconditions(call, &old, &new, name)?;
         call.to_storage(&mut new);
-        let new = prepare_update(call, part, new, &old).await?;
-        if new == old && !custom_resources::is_outdated(call, &stored) {
+        let new = prepare_update(call, part, owners, new, &old).await?;
+        let same = new == old || same_but_times(&new, &old);
+        if same && !custom_resources::is_outdated(call, &stored) {
             return Ok(Written { bytes: current.bytes.clone(), created: false });
         }
         if let Some(written) = commit_update(call, &key, &current, &old, new).await? {
@@ -204,7 +229,13 @@ fn committed_last_form(call: &Call, object: &Value, revision: u64) -> Vec<u8> {
 }
 
 /// Decides the stored form of an updated object.
-async fn prepare_update(call: &Call, part: Part, mut new: Value, old: &Value) -> Result<Value, Status> {
+async fn prepare_update(
+    call: &Call,
+    part: Part,
+    owners: Owners,
+    mut new: Value,
+    old: &Value,
+) -> Result<Value, Status> {
     let strategy = &call.stored.strategy;
     match part {
         Part::Object if call.stored.has_status() => keep(&mut new, old, "status"),
@@ -213,6 +244,7 @@ async fn prepare_update(call: &Call, part: Part, mut new: Value, old: &Value) ->
     }
     default(call, &mut new);
     let mut causes = metadata::carry_over(&mut new, old);
+    owners::record(call, owners, old, &mut new);
     let context = context(call);
     strategy.prepare_for_update(&mut new, old, &context);
     if part == Part::Object {

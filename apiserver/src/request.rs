@@ -197,6 +197,8 @@ pub struct Options {
     pub dry_run_words: Vec<String>,
     /// Who writes.
     pub field_manager: String,
+    /// Whether an apply takes fields from their owners; absent has a meaning of its own.
+    pub force: Option<bool>,
     /// Treatment of unknown fields.
     pub field_validation: FieldValidation,
     /// `propagationPolicy` of a delete without a body, as sent.
@@ -257,6 +259,24 @@ impl Options {
         if causes.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", kind, "", causes)) }
     }
 
+    /// Checks what only patches have.
+    ///
+    /// # Errors
+    /// 422.
+    pub(crate) fn check_patch(&self, is_apply: bool) -> Result<(), Status> {
+        let mut causes = Vec::new();
+        if is_apply && self.field_manager.is_empty() {
+            causes.push(Cause::required("fieldManager", "is required for apply patch"));
+        }
+        if !is_apply && self.force.is_some() {
+            causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        if causes.is_empty() {
+            return Ok(());
+        }
+        Err(Status::invalid("meta.k8s.io", "PatchOptions", "", causes))
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), Status> {
         match key {
             "labelSelector" => value.clone_into(&mut self.label_selector),
@@ -274,6 +294,7 @@ impl Options {
             "fieldManager" => value.clone_into(&mut self.field_manager),
             "propagationPolicy" => self.propagation_policy = Some(value.to_owned()),
             "orphanDependents" => self.orphan_dependents = Some(truth(value)),
+            "force" => self.force = (!value.is_empty()).then(|| truth(value)),
             "gracePeriodSeconds" => self.grace_period_seconds = Some(number(value)?),
             "includeObject" => value.clone_into(&mut self.include_object),
             "gantry.dev/at" => value.clone_into(&mut self.at),

@@ -162,7 +162,11 @@ async fn send(server: &LocalService, method: &str, uri: &str, kind: &str, body: 
     let response = server.answer(request).await;
     let code = response.status().as_u16();
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-    assert!(code < 500 || code == 501, "{method} {uri} {body}: {code} {}", String::from_utf8_lossy(&bytes));
+    // Upstream answers 500 without a reason to patches whose fault it has no class for; so do we, on purpose.
+    let unclassified = method == "PATCH"
+        && serde_json::from_slice::<Value>(&bytes).is_ok_and(|status| status["reason"].is_null());
+    let expected = code < 500 || code == 501 || unclassified;
+    assert!(expected, "{method} {uri} {body}: {code} {}", String::from_utf8_lossy(&bytes));
     code
 }
 
@@ -241,6 +245,8 @@ proptest! {
                 send(&server, "PUT", &one, "application/json", &spoilt).await;
                 send(&server, "PATCH", &one, "application/merge-patch+json", &spoilt).await;
                 send(&server, "PATCH", &one, "application/strategic-merge-patch+json", &spoilt).await;
+                let apply = format!("{one}?fieldManager=me&force=true");
+                send(&server, "PATCH", &apply, "application/apply-patch+yaml", &spoilt).await;
                 for below in ["status", "scale", "binding", "eviction", "token", "finalize"] {
                     let below = format!("{one}/{below}");
                     send(&server, "PUT", &below, "application/json", &spoilt).await;

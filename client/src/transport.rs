@@ -5,6 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use component_base::user::UserInfo;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::client::Body;
 use tower::{BoxError, Service, ServiceExt as _};
 
@@ -20,11 +22,23 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let agent = HeaderValue::from_str(component(&user.name)).ok();
     let service = service.map_request(move |mut request: http::Request<Body>| {
         request.extensions_mut().insert(user.clone());
+        if let Some(agent) = &agent {
+            request.headers_mut().entry(USER_AGENT).or_insert(agent.clone());
+        }
         request
     });
     kube::Client::new(service, "default")
+}
+
+/// What a component calls itself, which is who owns the fields it writes.
+fn component(user: &str) -> &str {
+    match user.strip_prefix("system:").unwrap_or(user) {
+        node if node.starts_with("node:") => "kubelet",
+        name => name,
+    }
 }
 
 /// A client for the cluster that a kubeconfig describes; without a path, the one

@@ -6,73 +6,126 @@ use super::PatchError;
 
 /// More operations than this are refused, so that one request cannot keep a thread busy for long.
 const MAX_OPERATIONS: usize = 10_000;
+/// All that a patch copies, as JSON: copies of copies would else grow without bound (upstream's
+/// `JSONPatchMaxCopyBytes`).
+const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
 
-/// The object with all operations applied in order.
+/// The object with all operations applied in order, as the library upstream uses does it: `replace` of a
+/// key that is not there adds it, and the whole document can be replaced and tested, not added.
 ///
 /// # Errors
 /// [`PatchError`] for a malformed patch, a path that does not exist, a failed test.
 pub fn apply(object: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let Value::Array(operations) = patch else {
-        return Err(PatchError::Malformed("a JSON patch must be a list of operations".to_owned()));
+    let operations = match patch {
+        Value::Array(operations) if operations.iter().all(Value::is_object) => operations,
+        wrong => {
+            let (got, into) = match wrong {
+                Value::Array(_) => ("value", "handlers.jsonPatchOp"),
+                other => (word(other), "[]handlers.jsonPatchOp"),
+            };
+            let text =
+                format!("error decoding patch: json: cannot unmarshal {got} into Go value of type {into}");
+            return Err(PatchError::Malformed(text));
+        }
     };
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooMany { max: MAX_OPERATIONS, got: operations.len() });
     }
     let mut result = object.clone();
+    let mut copied = 0;
     for operation in operations {
-        perform(&mut result, operation)?;
+        perform(&mut result, operation, &mut copied)?;
     }
     Ok(result)
 }
 
-fn perform(document: &mut Value, operation: &Value) -> Result<(), PatchError> {
-    let name = text(operation, "op")?;
-    let path = text(operation, "path")?;
+/// JSON's name of a value's type.
+pub(super) fn word(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn perform(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
+    let name = operation.get("op").and_then(Value::as_str).unwrap_or("unknown");
+    let value = || operation.get("value").cloned().unwrap_or_default();
     match name {
-        "add" => add(document, path, value(operation)?.clone(), name),
-        "replace" => {
-            *find_mut(document, path).ok_or_else(|| missing(name, path))? = value(operation)?.clone();
-            Ok(())
-        }
-        "remove" => remove(document, path, name).map(drop),
+        "add" => add(document, text(operation, "path")?, value(), name),
+        "replace" => replace(document, text(operation, "path")?, value()),
+        "remove" => remove(document, text(operation, "path")?, name).map(drop),
         "move" => {
-            let from = text(operation, "from")?;
-            let inside = path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/'));
-            if inside {
-                let why = format!("move operation does not apply: {path:?} lies below {from:?}");
-                return Err(PatchError::DoesNotApply(why));
-            }
-            let taken = remove(document, from, name)?;
-            add(document, path, taken, name)
+            let taken = remove(document, text(operation, "from")?, name)?;
+            add(document, text(operation, "path")?, taken, name)
         }
         "copy" => {
             let from = text(operation, "from")?;
-            let copied = find(document, from).ok_or_else(|| missing(name, from))?.clone();
-            add(document, path, copied, name)
+            let value = get(document, from).ok_or_else(|| missing(name, from))?.clone();
+            *copied += value.to_string().len();
+            if *copied > MAX_COPIED_BYTES {
+                let why = format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED_BYTES}"
+                );
+                return Err(PatchError::DoesNotApply(why));
+            }
+            add(document, text(operation, "path")?, value, name)
         }
         "test" => {
-            let expected = operation.get("value").unwrap_or(&Value::Null);
-            let actual = find(document, path).unwrap_or(&Value::Null);
-            if actual == expected {
+            let path = text(operation, "path")?;
+            let actual = if path.is_empty() {
+                &*document
+            } else {
+                get(document, path).ok_or_else(|| missing(name, path))?
+            };
+            if same(actual, &value()) {
                 Ok(())
             } else {
                 Err(PatchError::DoesNotApply(format!("testing value {path} failed: test failed")))
             }
         }
-        other => Err(PatchError::Malformed(format!("Unexpected kind: {other}"))),
+        other => Err(PatchError::DoesNotApply(format!("Unexpected kind: {other}"))),
+    }
+}
+
+/// Structural equality; numbers by value.
+fn same(a: &Value, b: &Value) -> bool {
+    super::field_set::compare(a, b).is_eq()
+}
+
+fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
+    if path.is_empty() {
+        if !value.is_object() && !value.is_array() {
+            let why = "replace operation value must be object or array".to_owned();
+            return Err(PatchError::DoesNotApply(why));
+        }
+        *document = value;
+        return Ok(());
+    }
+    let (parent, key) = split(path).ok_or_else(|| missing("replace", path))?;
+    match find_mut(document, parent) {
+        Some(Value::Object(fields)) => {
+            fields.insert(key, value);
+            Ok(())
+        }
+        Some(Value::Array(items)) => {
+            let at = index(&key, items.len());
+            let slot = at.and_then(|at| items.get_mut(at)).ok_or_else(|| missing("replace", path))?;
+            *slot = value;
+            Ok(())
+        }
+        _ => Err(missing("replace", path)),
     }
 }
 
 fn text<'a>(operation: &'a Value, field: &str) -> Result<&'a str, PatchError> {
     let value = operation.get(field).and_then(Value::as_str);
     value.ok_or_else(|| {
-        PatchError::Malformed(format!("a JSON patch operation needs a text field {field:?}: {operation}"))
-    })
-}
-
-fn value(operation: &Value) -> Result<&Value, PatchError> {
-    operation.get("value").ok_or_else(|| {
-        PatchError::Malformed(format!("a JSON patch operation of this kind needs a \"value\": {operation}"))
+        let name = operation.get("op").and_then(Value::as_str).unwrap_or("unknown");
+        PatchError::DoesNotApply(format!("{name} operation failed to decode {field}: missing value"))
     })
 }
 
@@ -93,16 +146,22 @@ fn split(path: &str) -> Option<(&str, String)> {
     Some((&path[..at], unescape(&path[at + 1..])))
 }
 
-fn find<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
+/// What a path leads to. A key that is missing in an object that is there reads as null.
+fn get<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
+    let (parent, key) = split(path)?;
     let mut at = document;
-    for token in tokens(path)? {
+    for token in tokens(parent)? {
         at = match at {
             Value::Object(fields) => fields.get(&token)?,
             Value::Array(items) => items.get(index(&token, items.len())?)?,
             _ => return None,
         };
     }
-    Some(at)
+    match at {
+        Value::Object(fields) => Some(fields.get(&key).unwrap_or(&Value::Null)),
+        Value::Array(items) => items.get(index(&key, items.len())?),
+        _ => None,
+    }
 }
 
 fn find_mut<'a>(document: &'a mut Value, path: &str) -> Option<&'a mut Value> {
@@ -136,22 +195,16 @@ fn index(token: &str, length: usize) -> Option<usize> {
 }
 
 fn add(document: &mut Value, path: &str, value: Value, operation: &str) -> Result<(), PatchError> {
-    let Some((parent, key)) = split(path) else {
-        if path.is_empty() {
-            *document = value;
-            return Ok(());
-        }
-        return Err(missing(operation, path));
-    };
+    let (parent, key) = split(path).ok_or_else(|| missing(operation, path))?;
     match find_mut(document, parent) {
         Some(Value::Object(fields)) => {
             fields.insert(key, value);
             Ok(())
         }
         Some(Value::Array(items)) => {
-            let length = items.len();
-            let at = if key == "-" { Some(length) } else { key.parse().ok().filter(|at| *at <= length) };
-            let Some(at) = at.or_else(|| index(&key, length)) else {
+            // One place more than there are items: `-1` is behind the last.
+            let at = if key == "-" { Some(items.len()) } else { index(&key, items.len() + 1) };
+            let Some(at) = at else {
                 let why =
                     format!("{operation} operation does not apply: Unable to access invalid index: {key}");
                 return Err(PatchError::DoesNotApply(why));
@@ -209,17 +262,72 @@ mod tests {
                 json!({"a": {"b": [1, 2, 1]}, "c~d/e": 1}),
             ),
             (json!([{"op": "test", "path": "/a/b", "value": [1, 2]}]), document.clone()),
-            (json!([{"op": "test", "path": "/none", "value": null}]), document.clone()),
         ] {
             assert_eq!(apply(&document, &patch).unwrap(), expect, "{patch}");
         }
     }
 
     #[test]
+    fn as_the_library_does_it() {
+        let document = json!({"a": [1, 2], "n": {"x": 1}});
+        for (patch, expect) in [
+            // A missing key is added by replace, tests as null, and copies as null.
+            (
+                json!([{"op": "replace", "path": "/n/y", "value": 2}]),
+                json!({"a": [1, 2], "n": {"x": 1, "y": 2}}),
+            ),
+            (json!([{"op": "test", "path": "/n/y", "value": null}]), document.clone()),
+            (
+                json!([{"op": "copy", "from": "/n/y", "path": "/z"}]),
+                json!({"a": [1, 2], "n": {"x": 1}, "z": null}),
+            ),
+            (json!([{"op": "add", "path": "/n/y"}]), json!({"a": [1, 2], "n": {"x": 1, "y": null}})),
+            // Negative indices count from the end; for add the end is behind the last item.
+            (json!([{"op": "add", "path": "/a/-1", "value": 3}]), json!({"a": [1, 2, 3], "n": {"x": 1}})),
+            (json!([{"op": "remove", "path": "/a/-1"}]), json!({"a": [1], "n": {"x": 1}})),
+            (json!([{"op": "replace", "path": "/a/-2", "value": 0}]), json!({"a": [0, 2], "n": {"x": 1}})),
+            (json!([{"op": "replace", "path": "", "value": {}}]), json!({})),
+            (json!([{"op": "test", "path": "", "value": {"a": [1, 2.0], "n": {"x": 1}}}]), document.clone()),
+        ] {
+            assert_eq!(apply(&document, &patch).unwrap(), expect, "{patch}");
+        }
+        for patch in [
+            json!([{"op": "add", "path": "", "value": {}}]),
+            json!([{"op": "remove", "path": ""}]),
+            json!([{"op": "replace", "path": "", "value": 1}]),
+            json!([{"op": "replace", "path": "/none/x", "value": 1}]),
+            json!([{"op": "test", "path": "/none/x", "value": null}]),
+            json!([{"op": "test", "path": "/a/7", "value": null}]),
+            json!([{"op": "move", "from": "/n/y", "path": "/z"}]),
+            json!([{"op": "move", "from": "/n", "path": "/n/x"}]),
+            json!([{"op": "add", "path": "/a/-4", "value": 1}]),
+            json!([{"op": "add", "path": "/n/x/y", "value": 1}]),
+            json!([{"op": "flip", "path": "/a"}]),
+            json!([{"path": "/a"}]),
+            json!([{"op": "add"}]),
+        ] {
+            assert!(matches!(apply(&document, &patch), Err(PatchError::DoesNotApply(_))), "{patch}");
+        }
+    }
+
+    #[test]
+    fn copies_are_bounded() {
+        let mut patch = vec![json!({"op": "add", "path": "/a", "value": ["x".repeat(1024)]})];
+        for _ in 0..20 {
+            patch.push(json!({"op": "copy", "from": "/a", "path": "/a/-"}));
+        }
+        let error = apply(&json!({}), &Value::Array(patch)).unwrap_err().to_string();
+        assert!(error.starts_with("Unable to complete the copy"), "{error}");
+    }
+
+    #[test]
     fn refusals_name_the_place() {
         let document = json!({"a": [1]});
         for (patch, expect) in [
-            (json!({}), "a JSON patch must be a list of operations"),
+            (
+                json!({}),
+                "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+            ),
             (json!([{"op": "flip", "path": ""}]), "Unexpected kind: flip"),
             (
                 json!([{"op": "remove", "path": "/x"}]),
@@ -239,6 +347,9 @@ mod tests {
         }
         let status =
             crate::Status::from(apply(&document, &json!([{"op": "remove", "path": "/x"}])).unwrap_err());
-        assert_eq!(status.code(), 422);
+        assert_eq!(
+            (status.code(), status.message.as_str()),
+            (422, "the server rejected our request due to an error in our request")
+        );
     }
 }

@@ -10,7 +10,10 @@ use super::PatchError;
 /// [`PatchError::Malformed`] if the patch is no object: it would replace the object by something else.
 pub fn apply(object: &Value, patch: &Value) -> Result<Value, PatchError> {
     if !patch.is_object() {
-        return Err(PatchError::Malformed("Invalid JSON Patch: a merge patch must be an object".to_owned()));
+        let got = super::json::word(patch);
+        return Err(PatchError::Malformed(format!(
+            "error decoding patch: json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
+        )));
     }
     let mut result = object.clone();
     merge(&mut result, patch);
@@ -61,11 +64,48 @@ mod tests {
         assert!(apply(&json!({}), &json!([1])).is_err());
     }
 
+    fn without_nulls(value: Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                let kept = map.into_iter().filter(|(_, v)| !v.is_null());
+                Value::Object(kept.map(|(key, v)| (key, without_nulls(v))).collect())
+            }
+            other => other,
+        }
+    }
+
+    fn difference(a: &Value, b: &Value) -> Value {
+        let (Value::Object(from), Value::Object(to)) = (a, b) else { return b.clone() };
+        let mut patch = Map::new();
+        for key in from.keys().filter(|key| !to.contains_key(*key)) {
+            patch.insert(key.clone(), Value::Null);
+        }
+        for (key, value) in to {
+            match from.get(key) {
+                Some(before) if before == value => {}
+                Some(before) => {
+                    patch.insert(key.clone(), difference(before, value));
+                }
+                None => {
+                    patch.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        Value::Object(patch)
+    }
+
     proptest! {
         #[test]
         fn applying_twice_is_applying_once(target in object(), patch in object()) {
             let once = apply(&target, &patch).unwrap();
             prop_assert_eq!(apply(&once, &patch).unwrap(), once);
+        }
+
+        /// The patch that makes one object of another, where nothing in it is null.
+        #[test]
+        fn a_difference_applied_is_the_other(a in object(), b in object()) {
+            let (a, b) = (without_nulls(a), without_nulls(b));
+            prop_assert_eq!(apply(&a, &difference(&a, &b)).unwrap(), b);
         }
 
         #[test]

@@ -6,15 +6,15 @@
 
 use serde_json::{Map, Value};
 
-use super::PatchError;
+use super::{PatchError, go_print};
 use crate::schema::{PatchStrategy, Schema};
 
 mod order;
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
-const SET_ORDER: &str = "$setElementOrder/";
-const DELETE_PRIMITIVES: &str = "$deleteFromPrimitiveList/";
+const SET_ORDER: &str = "$setElementOrder";
+const DELETE_PRIMITIVES: &str = "$deleteFromPrimitiveList";
 
 type Fields = Map<String, Value>;
 
@@ -22,11 +22,14 @@ type Fields = Map<String, Value>;
 /// every list is replaced).
 ///
 /// # Errors
-/// [`PatchError::Malformed`] for wrong directives, list items without their merge key, a patch that is
-/// no object.
+/// [`PatchError`] for wrong directives, list items without their merge key, a patch that is no object;
+/// classified and worded as upstream has it, which answers 500 to most of them.
 pub fn apply(object: &Value, patch: &Value, schema: Option<Schema<'_>>) -> Result<Value, PatchError> {
     let Value::Object(patch) = patch else {
-        return Err(malformed("a strategic merge patch must be an object"));
+        let got = super::json::word(patch);
+        return Err(malformed(format!(
+            "json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
+        )));
     };
     let original = object.as_object().cloned().unwrap_or_default();
     Ok(Value::Object(merge_map(original, patch, Place::of(schema))?))
@@ -34,6 +37,31 @@ pub fn apply(object: &Value, patch: &Value, schema: Option<Schema<'_>>) -> Resul
 
 fn malformed(text: impl Into<String>) -> PatchError {
     PatchError::Malformed(text.into())
+}
+
+/// A fault upstream has no class for.
+fn unclassified(text: impl Into<String>) -> PatchError {
+    PatchError::Unclassified(text.into())
+}
+
+fn unknown_directive(directive: &Value, fields: &Fields) -> PatchError {
+    let fields = go_print::value(&Value::Object(fields.clone()));
+    unclassified(format!("unknown patch type: {} in map: {fields}", go_print::value(directive)))
+}
+
+/// The field a directive's key names: `containers` of `$setElementOrder/containers`.
+///
+/// # Errors
+/// When the key only begins like the directive.
+fn directed<'a>(key: &'a str, directive: &str, fault: &str) -> Result<Option<&'a str>, PatchError> {
+    match key.strip_prefix(directive) {
+        None => Ok(None),
+        Some(rest) => rest.strip_prefix('/').map(Some).ok_or_else(|| malformed(fault)),
+    }
+}
+
+fn ordered(key: &str) -> Result<Option<&str>, PatchError> {
+    directed(key, SET_ORDER, "invalid patch format of setElementOrder list")
 }
 
 /// What the schema knows about one value.
@@ -69,35 +97,39 @@ impl<'a> Place<'a> {
 }
 
 fn merge_map(mut original: Fields, patch: &Fields, place: Place<'_>) -> Result<Fields, PatchError> {
-    match patch.get(PATCH).map(|directive| (directive.as_str(), directive)) {
-        None | Some((Some("merge"), _)) => {}
-        Some((Some("replace"), _)) => return merge_map(Fields::new(), &without(patch, PATCH), place),
-        Some((Some("delete"), _)) => return Ok(Fields::new()),
-        Some((_, other)) => return Err(malformed(format!("unknown patch type: {other}"))),
+    match patch.get(PATCH) {
+        None => {}
+        Some(directive) if directive == "replace" => {
+            return merge_map(Fields::new(), &without(patch, PATCH), place);
+        }
+        Some(directive) if directive == "delete" => return Ok(Fields::new()),
+        Some(other) => return Err(unknown_directive(other, patch)),
     }
     retain_keys(&mut original, patch)?;
     for (key, change) in patch {
-        if key == PATCH || key == RETAIN_KEYS || key.starts_with(SET_ORDER) {
+        if key == RETAIN_KEYS || ordered(key)?.is_some() {
             continue;
         }
-        if let Some(field) = key.strip_prefix(DELETE_PRIMITIVES) {
-            delete_primitives(&mut original, field, change)?;
+        if let Some(field) = directed(key, DELETE_PRIMITIVES, "invalid patch format of primitive list")? {
+            delete_primitives(&mut original, field, change);
             continue;
         }
         if change.is_null() {
             original.remove(key);
             continue;
         }
-        let order = patch.get(&format!("{SET_ORDER}{key}"));
+        let order = patch.get(&format!("{SET_ORDER}/{key}"));
         let before = original.remove(key);
+        // A map that is not there yet and has a directive is only that: nothing to add.
+        if change.get(PATCH).is_some() && !before.as_ref().is_some_and(Value::is_object) {
+            continue;
+        }
         let after = merge_value(before, change, place.below(key), order)?;
         original.insert(key.clone(), after);
     }
     // An order may come without a change of the list itself: items were only moved or deleted.
     for (key, order) in patch {
-        let Some(field) = key.strip_prefix(SET_ORDER).filter(|field| !patch.contains_key(*field)) else {
-            continue;
-        };
+        let Some(field) = ordered(key)?.filter(|field| !patch.contains_key(*field)) else { continue };
         let place = place.below(field);
         if let Some(Value::Array(list)) = original.get_mut(field) {
             let before = std::mem::take(list);
@@ -116,30 +148,29 @@ fn without(fields: &Fields, key: &str) -> Fields {
 }
 
 fn list_of(value: &Value) -> Result<&[Value], PatchError> {
-    let list =
-        value.as_array().ok_or_else(|| malformed(format!("expected a list in the patch, got {value}")))?;
-    Ok(list)
+    let got = go_print::type_name(value);
+    let fault = || unclassified(format!("expected a []interface {{}}, but received a {got}"));
+    value.as_array().map(Vec::as_slice).ok_or_else(fault)
 }
 
 /// `$retainKeys` lists every key that may stay; it must name those the patch sets.
 fn retain_keys(original: &mut Fields, patch: &Fields) -> Result<(), PatchError> {
     let Some(retained) = patch.get(RETAIN_KEYS) else { return Ok(()) };
-    let retained = list_of(retained)?;
+    let fault = || malformed("invalid patch format of retainKeys");
+    let retained = retained.as_array().ok_or_else(fault)?;
     let stays = |key: &str| retained.iter().any(|r| r == key);
     let sets = |(key, value): &(&String, &Value)| !key.starts_with('$') && !value.is_null();
-    if let Some((key, _)) = patch.iter().filter(sets).find(|(key, _)| !stays(key)) {
-        return Err(malformed(format!("$retainKeys must name every key the patch sets, but not {key:?}")));
+    if patch.iter().filter(sets).any(|(key, _)| !stays(key)) {
+        return Err(fault());
     }
     original.retain(|key, _| stays(key));
     Ok(())
 }
 
-fn delete_primitives(original: &mut Fields, field: &str, doomed: &Value) -> Result<(), PatchError> {
-    let doomed = list_of(doomed)?;
-    if let Some(Value::Array(list)) = original.get_mut(field) {
+fn delete_primitives(original: &mut Fields, field: &str, doomed: &Value) {
+    if let (Some(Value::Array(list)), Value::Array(doomed)) = (original.get_mut(field), doomed) {
         list.retain(|item| !doomed.contains(item));
     }
-    Ok(())
 }
 
 fn merge_value(
@@ -172,16 +203,27 @@ fn merge_value(
 
 /// A list that replaces another, freed of directives and nulls below it.
 fn plain_items(items: &[Value], place: Place<'_>) -> Result<Vec<Value>, PatchError> {
-    let mut plain = Vec::with_capacity(items.len());
-    for item in items {
-        match item.get(PATCH).and_then(Value::as_str) {
-            Some("delete") => {}
-            // `{$patch: replace}` alone is a mark, not an item.
-            Some("replace") if item.as_object().is_some_and(|fields| fields.len() == 1) => {}
-            _ => plain.push(merge_value(None, item, place.item(), None)?),
-        }
+    let plain = items.iter().filter(|item| item.get(PATCH).is_none());
+    plain.map(|item| merge_value(None, item, place.item(), None)).collect()
+}
+
+/// Whether the items are maps.
+///
+/// # Errors
+/// For items of several types, and for lists of lists.
+fn are_maps(original: &[Value], patch: &[Value]) -> Result<bool, PatchError> {
+    let mut items = original.iter().chain(patch);
+    let Some(first) = items.next() else { return Ok(false) };
+    if first.is_array() {
+        return Err(PatchError::DoesNotApply("lists of lists are not supported".to_owned()));
     }
-    Ok(plain)
+    let word = super::json::word;
+    if items.any(|item| word(item) != word(first)) {
+        let print = |list: &[Value]| go_print::value(&Value::Array(list.to_vec()));
+        let shown = format!("[{} {}]", print(original), print(patch));
+        return Err(unclassified(format!("list element types are not identical: {shown}")));
+    }
+    Ok(first.is_object())
 }
 
 fn merge_list(
@@ -190,10 +232,13 @@ fn merge_list(
     place: Place<'_>,
     order: Option<&Value>,
 ) -> Result<Vec<Value>, PatchError> {
-    let of_maps = patch.iter().chain(&original).any(Value::is_object);
+    let of_maps = are_maps(&original, patch)?;
+    if let Some(order) = order {
+        order::check(patch, list_of(order)?, place.merge_key.filter(|_| of_maps))?;
+    }
     let (server, merged) = if of_maps {
         let Some(key) = place.merge_key else {
-            return Err(malformed("cannot merge lists without merge key"));
+            return Err(unclassified("cannot merge lists without merge key for struct"));
         };
         merge_maps(original, patch, key, place)?
     } else {
@@ -224,26 +269,19 @@ fn merge_maps(
     let mut changes: Vec<(&Value, &Fields)> = Vec::new();
     let mut replace = false;
     for item in patch {
-        let Value::Object(fields) = item else {
-            return Err(malformed(format!("expected an object in a list of objects, got {item}")));
-        };
-        match fields.get(PATCH).map(|directive| (directive.as_str(), directive)) {
+        let Value::Object(fields) = item else { continue };
+        match fields.get(PATCH) {
             None => changes.push((id(fields, key)?, fields)),
-            Some((Some("delete"), _)) => {
+            Some(directive) if directive == "delete" => {
                 let doomed = id(fields, key)?;
                 original.retain(|item| item.get(key) != Some(doomed));
             }
-            Some((Some("replace"), _)) => {
-                replace = true;
-                // The mark may carry an item of its own.
-                if let Some(value) = fields.get(key) {
-                    changes.push((value, fields));
-                }
+            // The mark is no item, whatever else it carries.
+            Some(directive) if directive == "replace" => replace = true,
+            Some(directive) if directive == "merge" => {
+                return Err(unclassified("merging lists cannot yet be specified in the patch"));
             }
-            Some((Some("merge"), _)) => {
-                return Err(malformed("merging lists cannot yet be specified in the patch"));
-            }
-            Some((_, other)) => return Err(malformed(format!("unknown patch type: {other}"))),
+            Some(other) => return Err(unknown_directive(other, fields)),
         }
     }
     if replace {
@@ -268,8 +306,8 @@ fn merge_maps(
 
 fn id<'a>(item: &'a Fields, key: &str) -> Result<&'a Value, PatchError> {
     item.get(key).filter(|value| !value.is_null()).ok_or_else(|| {
-        let shown = Value::Object(item.clone());
-        malformed(format!("map: {shown} does not contain declared merge key: {key}"))
+        let shown = go_print::value(&Value::Object(item.clone()));
+        unclassified(format!("map: {shown} does not contain declared merge key: {key}"))
     })
 }
 

@@ -1,16 +1,20 @@
 //! PATCH of one object, by the patch's media type.
 
 use api::codec::{self, Tree};
+use api::pruning::FieldValidation;
 use api::schema::Schema;
-use api::{Reason, Status};
+use api::{Cause, Reason, Status};
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Sent};
+use crate::authz;
 use crate::call::Call;
 use crate::output;
-use crate::registry::{self, Part};
+use crate::registry::owners::{self, Owners};
+use crate::registry::{self, Part, Written};
+use crate::request::RequestInfo;
 
 const JSON: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -32,31 +36,75 @@ enum Algorithm {
     Merge,
     /// Kubernetes' own, guided by the schema.
     Strategic,
+    /// Server-side apply.
+    Apply,
 }
 
 impl Patch {
-    /// Reads a patch.
+    /// Reads the patch of a call.
     ///
     /// # Errors
-    /// 415 for other media types, 400 for a body that is not JSON.
-    pub(crate) fn parse(sent: &Sent) -> Result<Self, Status> {
+    /// 415 for other media types, 400 for a body that is not JSON (or YAML, for apply), 422 for options
+    /// that do not fit.
+    pub(crate) fn parse(call: &Call, sent: &Sent) -> Result<Self, Status> {
         let algorithm = match codec::media_type(&sent.content_type).as_str() {
             JSON => Algorithm::Json,
             MERGE => Algorithm::Merge,
             STRATEGIC => Algorithm::Strategic,
-            APPLY => {
-                return Err(Status::new(
-                    Reason::UnsupportedMediaType,
-                    "server-side apply (application/apply-patch+yaml) is not supported yet; use client-side apply",
-                ));
-            }
-            _ => {
-                return Err(Status::unsupported_media_type(&[JSON, MERGE, STRATEGIC].join(", ")));
-            }
+            APPLY => Algorithm::Apply,
+            _ => return Err(unsupported(&call.kind)),
         };
-        let tree = codec::json::decode(&sent.bytes)
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+        call.options.check_patch(matches!(algorithm, Algorithm::Apply))?;
+        let tree = match algorithm {
+            Algorithm::Apply => codec::yaml::decode(&sent.bytes)
+                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?,
+            _ => codec::json::decode(&sent.bytes)
+                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?,
+        };
         Ok(Self { algorithm, tree })
+    }
+
+    /// Whether the patch is a configuration to apply.
+    pub(crate) fn is_apply(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Apply)
+    }
+
+    /// Keys the patch repeats, as strict decoding names them.
+    fn duplicates(&self) -> Vec<String> {
+        self.tree.duplicates.clone()
+    }
+
+    /// What upstream shows of a patch whose outcome it cannot decode: the outcome, or the strategic patch.
+    fn shown(&self, patched: &Value) -> String {
+        match self.algorithm {
+            Algorithm::Strategic => api::patch::go_value(&self.tree.value),
+            _ => patched.to_string(),
+        }
+    }
+
+    /// The configuration to apply.
+    ///
+    /// # Errors
+    /// 400 if it repeats keys and the caller wants to know.
+    pub(crate) fn configuration(&self, call: &Call) -> Result<&Value, Status> {
+        let repeated: Vec<String> = self
+            .tree
+            .duplicates
+            .iter()
+            .map(|path| format!("key {:?} already set in map", path.rsplit('.').next().unwrap_or(path)))
+            .collect();
+        if !repeated.is_empty() {
+            let list = repeated.join("\n  ");
+            let text = format!("error converting YAML to JSON: yaml: unmarshal errors:\n  {list}");
+            match call.options.field_validation {
+                FieldValidation::Strict => {
+                    return Err(Status::bad_request(format!("error strict decoding patch: {text}")));
+                }
+                FieldValidation::Warn => call.warn(text),
+                FieldValidation::Ignore => {}
+            }
+        }
+        Ok(&self.tree.value)
     }
 
     /// Custom objects have no strategic patch.
@@ -65,9 +113,7 @@ impl Patch {
     /// 415.
     pub(crate) fn fits(&self, kind: &api::Kind) -> Result<(), Status> {
         match self.algorithm {
-            Algorithm::Strategic if kind.is_custom() => {
-                Err(Status::unsupported_media_type(&[JSON, MERGE, APPLY].join(", ")))
-            }
+            Algorithm::Strategic if kind.is_custom() => Err(unsupported(kind)),
             _ => Ok(()),
         }
     }
@@ -82,8 +128,19 @@ impl Patch {
             Algorithm::Json => api::patch::json::apply(current, patch)?,
             Algorithm::Merge => api::patch::merge::apply(current, patch)?,
             Algorithm::Strategic => api::patch::strategic::apply(current, patch, schema)?,
+            Algorithm::Apply => return Err(Status::internal("a configuration is no patch of this path")),
         })
     }
+}
+
+/// 422 for a patch whose outcome is no object of the kind: upstream names the patch as the invalid field.
+fn undecodable(call: &Call, status: Status, shown: String) -> Status {
+    if status.reason != Reason::BadRequest {
+        return status;
+    }
+    let head = format!(" cannot be handled as a {}: ", call.kind.kind);
+    let why = status.message.split_once(&head).map_or(status.message.as_str(), |(_, why)| why);
+    Status::invalid("", "", "", vec![Cause::invalid("patch", &shown.into(), why)])
 }
 
 /// Patches the object.
@@ -98,14 +155,72 @@ pub(crate) async fn respond_part(
     part: Part,
 ) -> Result<Response<Body>, Status> {
     let headers = request.headers().clone();
-    let patch = Patch::parse(&body::read(request).await?)?;
+    let patch = Patch::parse(call, &body::read(request).await?)?;
     patch.fits(&call.kind)?;
+    if patch.is_apply() {
+        let written = apply(call, patch.configuration(call)?, part).await?;
+        let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+        return output::object(call, &headers, code, &written.bytes);
+    }
     let written = registry::update(call, &call.info.name, part, |current| {
         let patched = patch.apply(call.kind.schema(), current)?;
-        let mut patched = body::check(call, patched, patch.tree.duplicates.clone())?;
+        let shown = patch.shown(&patched);
+        let mut patched = body::check(call, patched, patch.duplicates())
+            .map_err(|status| undecodable(call, status, shown))?;
         registry::metadata::agree_named(call, &mut patched)?;
         Ok(patched)
     })
     .await?;
     output::object(call, &headers, StatusCode::OK, &written.bytes)
+}
+
+/// How often an apply turns from update to creation and back when the object comes and goes.
+const MAX_TURNS: usize = 8;
+
+/// Applies a configuration; the object itself is created if it is not there.
+async fn apply(call: &Call, config: &Value, part: Part) -> Result<Written, Status> {
+    let merged = |current: &Value| {
+        let merged = owners::apply(call, current, config)?;
+        let mut merged = body::check(call, merged, Vec::new())?;
+        registry::metadata::agree_named(call, &mut merged)?;
+        Ok(merged)
+    };
+    let mut outcome = Err(call.not_found(&call.info.name));
+    for turn in 0..MAX_TURNS {
+        outcome = if turn % 2 == 0 {
+            registry::update_owned(call, &call.info.name, part, Owners::Settled, merged).await
+        } else {
+            // Who may patch may not always create.
+            authz::authorize(&call.user, &RequestInfo { verb: "create", ..call.info.clone() })?;
+            let object = merged(&Value::Object(serde_json::Map::new()))?;
+            registry::create_owned(call, Owners::Settled, no_uid(call, object)?).await
+        };
+        let turned = match &outcome {
+            Err(status) if turn % 2 == 0 => status.reason == Reason::NotFound && part == Part::Object,
+            Err(status) => status.reason == Reason::AlreadyExists,
+            Ok(_) => false,
+        };
+        if !turned {
+            break;
+        }
+    }
+    outcome
+}
+
+/// A configuration with a uid means an object that must be there already.
+fn no_uid(call: &Call, object: Value) -> Result<Value, Status> {
+    let uid = api::object::uid(&object);
+    if uid.is_empty() {
+        return Ok(object);
+    }
+    let detail =
+        format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+    Err(Status::conflict(&call.kind.group, &call.kind.plural, &call.info.name, &detail))
+}
+
+/// 415 with what the kind takes.
+fn unsupported(kind: &api::Kind) -> Status {
+    let types: &[&str] =
+        if kind.is_custom() { &[JSON, MERGE, APPLY] } else { &[JSON, MERGE, STRATEGIC, APPLY] };
+    Status::unsupported_media_type(&types.join(", "))
 }

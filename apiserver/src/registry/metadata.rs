@@ -70,14 +70,9 @@ impl Call {
 pub(crate) fn fill_new(call: &Call, object: &mut Value) {
     let server = &call.server;
     let metadata = object::metadata_mut(object);
-    for key in [
-        "resourceVersion",
-        "selfLink",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "managedFields",
-        "generation",
-    ] {
+    for key in
+        ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
         metadata.remove(key);
     }
     drop_empty(metadata);
@@ -94,7 +89,7 @@ pub(crate) fn carry_over(new: &mut Value, old: &Value) -> Vec<Cause> {
     let empty = Map::new();
     let before = old["metadata"].as_object().unwrap_or(&empty);
     let metadata = object::metadata_mut(new);
-    for key in ["selfLink", "managedFields", "generation", "resourceVersion"] {
+    for key in ["selfLink", "generation", "resourceVersion"] {
         metadata.remove(key);
     }
     drop_empty(metadata);
@@ -152,9 +147,10 @@ fn no_new_finalizers(new: &Value, old: &Value) -> Option<Cause> {
     })
 }
 
-/// Empty maps and lists are absence: Go omits them.
+/// Empty maps and lists are absence: Go omits them. An empty list of owners asks to forget them.
 fn drop_empty(metadata: &mut Map<String, Value>) {
-    metadata.retain(|_, value| match value {
+    metadata.retain(|key, value| match value {
+        Value::Array(_) if key == "managedFields" => true,
         Value::Null => false,
         Value::Object(map) => !map.is_empty(),
         Value::Array(list) => !list.is_empty(),

@@ -15,7 +15,8 @@ use crate::chain::method_not_allowed;
 use crate::handlers::body;
 use crate::handlers::patch::Patch;
 use crate::output;
-use crate::registry::{self, Part};
+use crate::registry::owners::{self, Owners};
+use crate::registry::{self, Part, Written};
 
 /// What the body is.
 const KIND: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
@@ -28,14 +29,26 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         }
         "update" => {
             let sent = body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Scale"))?;
-            registry::update(call, &call.info.name, Part::Object, |current| scaled(call, current, &sent))
-                .await?
+            scale(call, |current| scaled(call, current, &sent)).await?
         }
         "patch" => {
-            let patch = Patch::parse(&body::read(request).await?)?;
-            registry::update(call, &call.info.name, Part::Object, |current| {
-                let patched =
-                    patch.apply(facts().by_gvk(KIND.0, KIND.1, KIND.2), &scale_of(call, current)?)?;
+            let patch = Patch::parse(call, &body::read(request).await?)?;
+            if patch.is_apply() {
+                let config = patch.configuration(call)?;
+                let applied = |current: &Value| {
+                    let (new, replicas) = owners::apply_scale(call, current, config)?;
+                    let mut scale = config.clone();
+                    scale["spec"]["replicas"] = replicas;
+                    scaled(call, &new, &scale)
+                };
+                let name = &call.info.name;
+                let owners = Owners::Settled;
+                let written = registry::update_owned(call, name, Part::Object, owners, applied).await?;
+                return answer(call, &parse(&written.bytes)?);
+            }
+            scale(call, |current| {
+                let scale = scale_of(call, current)?;
+                let patched = patch.apply(facts().by_gvk(KIND.0, KIND.1, KIND.2), &scale)?;
                 scaled(call, current, &patched)
             })
             .await?
@@ -43,6 +56,14 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         _ => return Err(method_not_allowed()),
     };
     answer(call, &parse(&written.bytes)?)
+}
+
+/// A change of the number of replicas.
+async fn scale<F>(call: &Call, change: F) -> Result<Written, Status>
+where
+    F: FnMut(&Value) -> Result<Value, Status> + Send,
+{
+    registry::update_owned(call, &call.info.name, Part::Object, Owners::Scale, change).await
 }
 
 fn answer(call: &Call, object: &Value) -> Result<Response<Body>, Status> {

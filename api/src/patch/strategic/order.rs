@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
+use crate::patch::{PatchError, go_print};
+
 /// Sorts `merged`. `wanted` is the order the patch asks for, `server` the list before the patch; items
 /// are known by `merge_key`, or by value in a list of scalars.
 ///
@@ -32,6 +34,24 @@ pub(super) fn arrange(
     result.extend(others);
     result.extend(asked);
     result
+}
+
+/// Checks that the patch's items stand in the order it asks for, and are all named by it.
+pub(super) fn check(patch: &[Value], wanted: &[Value], merge_key: Option<&str>) -> Result<(), PatchError> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut order = wanted.iter();
+    let mut items = patch.iter().filter(|item| item.get("$patch").is_none());
+    if items.all(|item| order.any(|other| same(item, other, merge_key))) {
+        return Ok(());
+    }
+    let print = |list: &[Value]| go_print::value(&Value::Array(list.to_vec()));
+    Err(PatchError::Unclassified(format!(
+        "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+        print(patch),
+        print(wanted)
+    )))
 }
 
 fn same(a: &Value, b: &Value, merge_key: Option<&str>) -> bool {

@@ -67,15 +67,72 @@ fn patch_directives() {
             "nodeSelector": {"$patch": "replace", "n": "m"}}),
         json!({"containers": [{"name": "c"}], "nodeSelector": {"n": "m"}}),
     );
+    // A mark is no item, whatever it carries; and what is not there cannot be replaced or deleted.
+    check(
+        POD_SPEC,
+        object,
+        json!({"containers": [{"$patch": "replace", "name": "x"}, {"name": "c"}],
+            "securityContext": {"$patch": "replace", "runAsUser": 1}, "affinity": {"$patch": "delete"}}),
+        json!({"containers": [{"name": "c"}], "nodeSelector": {"k": "v"}}),
+    );
+}
+
+#[test]
+fn faults_have_upstreams_class_and_words() {
+    let object = json!({"containers": [{"name": "a"}], "nodeSelector": {"k": "v"},
+        "strategy": {"type": "x"}, "hostAliases": []});
     let schema = facts().schema(POD_SPEC);
-    for patch in [
-        json!({"nodeSelector": {"$patch": "swap"}}),
-        json!({"containers": [{"image": "no name"}]}),
-        json!({"containers": [{"name": "a", "$patch": "merge"}]}),
-        json!({"containers": [1]}),
-        json!([]),
+    for (patch, code, expect) in [
+        (
+            json!({"nodeSelector": {"$patch": "swap"}}),
+            500,
+            "unknown patch type: swap in map: map[$patch:swap]",
+        ),
+        (
+            json!({"nodeSelector": {"$patch": "merge"}}),
+            500,
+            "unknown patch type: merge in map: map[$patch:merge]",
+        ),
+        (
+            json!({"containers": [{"image": "i"}]}),
+            500,
+            "map: map[image:i] does not contain declared merge key: name",
+        ),
+        (
+            json!({"containers": [{"$patch": "delete"}]}),
+            500,
+            "map: map[$patch:delete] does not contain declared merge key: name",
+        ),
+        (
+            json!({"containers": [{"name": "a", "$patch": "merge"}]}),
+            500,
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (json!({"containers": [1]}), 500, "list element types are not identical: [[map[name:a]] [1]]"),
+        (
+            json!({"hostAliases": [[1]]}),
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
+        (
+            json!({"$setElementOrder/containers": "x"}),
+            500,
+            "expected a []interface {}, but received a string",
+        ),
+        (json!({"$setElementOrder": []}), 400, "invalid patch format of setElementOrder list"),
+        (json!({"$deleteFromPrimitiveList": []}), 400, "invalid patch format of primitive list"),
+        (json!({"$retainKeys": 1}), 400, "invalid patch format of retainKeys"),
+        (json!({"$retainKeys": [], "hostname": "h"}), 400, "invalid patch format of retainKeys"),
+        (
+            json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}],
+                   "containers": [{"name": "a"}, {"name": "b"}]}),
+            500,
+            "The order in patch list:\n[map[name:a] map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:b] map[name:a]]\n",
+        ),
+        (json!([]), 400, "json: cannot unmarshal array into Go value of type map[string]interface {}"),
     ] {
-        assert!(matches!(apply(&object, &patch, schema), Err(PatchError::Malformed(_))), "{patch}");
+        let status = crate::Status::from(apply(&object, &patch, schema).expect_err(&patch.to_string()));
+        assert_eq!((status.code(), status.message.as_str()), (code, expect), "{patch}");
     }
 }
 
@@ -158,6 +215,16 @@ proptest! {
         let object = apply(&json!({}), &object, schema).unwrap();
         let once = apply(&object, &patch, schema).unwrap();
         prop_assert_eq!(apply(&once, &patch, schema).unwrap(), once);
+    }
+
+    /// The patch client-side apply would send for it makes the other of the one.
+    #[test]
+    fn a_difference_applied_is_the_other(a in spec(), b in spec()) {
+        let schema = facts().schema(POD_SPEC);
+        let a = apply(&json!({}), &a, schema).unwrap();
+        let b = apply(&json!({}), &b, schema).unwrap();
+        let patch = crate::three_way::patch(&a, &b, &a, schema);
+        prop_assert_eq!(apply(&a, &patch, schema).unwrap(), b, "{}", patch);
     }
 
     #[test]
