@@ -196,7 +196,9 @@ async fn apply(call: &Call, config: &Value, part: Part) -> Result<Written, Statu
             registry::create_owned(call, Owners::Settled, no_uid(call, object)?).await
         };
         let turned = match &outcome {
-            Err(status) if turn % 2 == 0 => status.reason == Reason::NotFound && part == Part::Object,
+            Err(status) if turn % 2 == 0 => {
+                status.reason == Reason::NotFound && call.info.subresource.is_empty()
+            }
             Err(status) => status.reason == Reason::AlreadyExists,
             Ok(_) => false,
         };
