@@ -128,7 +128,8 @@ fn number(pod: &Value, service: Option<&Value>, text: &str) -> Outcome<u16> {
     };
     let name = api::object::name(service);
     let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let found = ports.find(|port| port["name"] == text || port["port"].to_string() == text);
+    let found = ports
+        .find(|port| port["name"] == text || text.parse::<u64>().is_ok_and(|number| port["port"] == number));
     let found = found.ok_or_else(|| match text.parse::<u16>() {
         Ok(_) => Failure::new(format!("Service {name} does not have a service port {text}")),
         Err(_) => Failure::new(format!("Service '{name}' does not have a named port '{text}'")),

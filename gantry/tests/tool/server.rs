@@ -93,7 +93,12 @@ impl Drop for Server {
 /// Ages become `AGE`, and what follows them one space; colours go, and what newer kubectls no longer print.
 fn normalised(text: &str) -> String {
     let mut out = String::new();
+    let mut in_events = false;
     for line in text.lines() {
+        in_events |= line.starts_with("Events:");
+        // Events' columns are as wide as their ages, which grow between two calls.
+        let line =
+            if in_events { line.split_whitespace().collect::<Vec<_>>().join(" ") } else { line.to_owned() };
         if line.trim() == "creationTimestamp: null" {
             continue;
         }
@@ -115,6 +120,7 @@ fn normalised(text: &str) -> String {
 
 /// `5s`, `2m`, `2m5s`.
 fn is_age(word: &str) -> bool {
+    let word = word.trim_end_matches(')');
     let word = word.strip_suffix('s').or_else(|| word.strip_suffix('m')).unwrap_or_default();
     !word.is_empty()
         && word.split('m').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit()))

@@ -1,4 +1,4 @@
-//! `--sort-by`: numbers by value, quantities by size, texts with their numbers in order (`a2` before `a10`).
+//! `--sort-by`: numbers by value, quantities by size, texts letter by letter.
 
 use std::cmp::Ordering;
 
@@ -47,39 +47,13 @@ fn compare(a: Option<&Value>, b: Option<&Value>) -> Ordering {
         (Some(a @ Value::String(x)), Some(b @ Value::String(y))) => {
             match (Quantity::from_json(a), Quantity::from_json(b)) {
                 (Ok(a), Ok(b)) => a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal),
-                _ => natural(x, y),
+                _ => x.cmp(y),
             }
         }
         (None, Some(_)) => Ordering::Less,
         (Some(_), None) => Ordering::Greater,
         _ => Ordering::Equal,
     }
-}
-
-/// Runs of digits count as numbers.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
-    while let (Some(x), Some(y)) = (a.chars().next(), b.chars().next()) {
-        if x.is_ascii_digit() && y.is_ascii_digit() {
-            let ((m, rest_a), (n, rest_b)) = (digits(a), digits(b));
-            let (short_m, short_n) = (m.trim_start_matches('0'), n.trim_start_matches('0'));
-            let order = short_m.len().cmp(&short_n.len()).then_with(|| short_m.cmp(short_n));
-            let order = order.then_with(|| m.len().cmp(&n.len()));
-            if order != Ordering::Equal {
-                return order;
-            }
-            (a, b) = (rest_a, rest_b);
-        } else if x == y {
-            (a, b) = (a.get(x.len_utf8()..).unwrap_or_default(), b.get(y.len_utf8()..).unwrap_or_default());
-        } else {
-            return x.cmp(&y);
-        }
-    }
-    a.len().cmp(&b.len())
-}
-
-fn digits(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 #[cfg(test)]
@@ -97,7 +71,7 @@ mod tests {
     #[test]
     fn each_type_in_its_order() {
         check("{.v}", vec![json!(10), json!(9)], vec![json!(9), json!(10)]);
-        check(".v", vec![json!("a10"), json!("a9"), json!("a")], vec![json!("a"), json!("a9"), json!("a10")]);
+        check(".v", vec![json!("a10"), json!("a9"), json!("a")], vec![json!("a"), json!("a10"), json!("a9")]);
         check(".v", vec![json!("1Gi"), json!("20Mi")], vec![json!("20Mi"), json!("1Gi")]);
     }
 
