@@ -1,8 +1,8 @@
 //! One contract for every storage engine, and what only an engine with a disk can promise.
 //!
 //! `contract` runs the same cases against each engine of [`fixture::engines`]; `model` compares random
-//! histories with snapshots kept the naive way; `durability` kills, fills and damages; `etcd` has etcd go
-//! away, others write to it and its limits met.
+//! histories with snapshots kept the naive way; `durability` kills, fills and damages; `kills` kills again
+//! and again; `snapshots` saves and restores; `etcd` has etcd go away, others write to it and its limits met.
 
 #![expect(clippy::expect_used, reason = "a test ends where its set-up fails")]
 
@@ -16,5 +16,9 @@ mod etcd;
 mod etcd_server;
 #[path = "store_contract/fixture.rs"]
 mod fixture;
+#[path = "store_contract/kills.rs"]
+mod kills;
 #[path = "store_contract/model.rs"]
 mod model;
+#[path = "store_contract/snapshots.rs"]
+mod snapshots;

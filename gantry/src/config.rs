@@ -86,7 +86,11 @@ pub enum Engine {
 }
 
 impl Engine {
-    fn parse(text: &str) -> Result<Self> {
+    /// From the value of `--store`.
+    ///
+    /// # Errors
+    /// When it names no engine, or etcd in a form that is not understood.
+    pub fn parse(text: &str) -> Result<Self> {
         match text {
             "embedded" => Ok(Self::Embedded),
             "memory" => Ok(Self::Memory),

@@ -34,6 +34,7 @@ mod exec;
 mod explain;
 mod expose;
 mod get;
+mod history;
 mod labels;
 mod logs;
 mod nodes;
@@ -46,6 +47,8 @@ mod run;
 mod scale;
 mod set;
 mod top;
+mod undelete;
+mod undo;
 mod wait;
 
 pub use command_line::{usage_error, with_plain_booleans};
@@ -149,6 +152,12 @@ pub enum Verb {
     /// Watch, pause, restart and take back roll-outs.
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Show who changed an object, when, and what.
+    History(history::Arguments),
+    /// Take back changes: write an object as it was at an earlier revision.
+    Undo(undo::Arguments),
+    /// Bring back an object that was deleted, with everything that went with it.
+    Undelete(undelete::Arguments),
     /// Wait until objects have a condition or a value, exist, or are gone.
     Wait(wait::Arguments),
 }
@@ -247,6 +256,9 @@ async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
         Verb::Options | Verb::Config(_) | Verb::Completion { .. } => Box::pin(async { Ok(()) }),
         Verb::Scale(arguments) => Box::pin(scale::run(connection, arguments)),
         Verb::Rollout(command) => Box::pin(rollout::run(connection, command)),
+        Verb::History(arguments) => Box::pin(history::run(connection, arguments)),
+        Verb::Undo(arguments) => Box::pin(undo::run(connection, arguments)),
+        Verb::Undelete(arguments) => Box::pin(undelete::run(connection, arguments)),
         Verb::Wait(arguments) => Box::pin(wait::run(connection, arguments)),
     };
     running.await

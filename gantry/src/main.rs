@@ -9,6 +9,7 @@ mod down;
 mod image;
 mod names;
 mod process;
+mod snapshot;
 mod up;
 
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ enum Command {
     /// Load, list and remove images of the local node.
     #[command(subcommand)]
     Image(image::Command),
+    /// Save, restore and verify the store of a data directory.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     #[command(flatten)]
     Ctl(Box<ctl::Verb>),
 }
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Command::Server(flags) => report(up::run(config::Flags { no_agent: true, ..flags })),
         Command::Down(arguments) => report(down::run(&arguments)),
         Command::Image(command) => report(image::run(command)),
+        Command::Snapshot(command) => report(snapshot::run(command)),
         Command::Ctl(verb) => ctl::run(*verb, globals),
     }
 }

@@ -20,9 +20,7 @@ use component_base::tls::{Pki, SubjectNames};
 use component_base::user::UserInfo;
 
 use crate::config::{Config, Engine, Flags};
-use data_dir::DataDir;
-
-pub use data_dir::running;
+pub use data_dir::{DataDir, running};
 
 /// DNS domain of services and pods.
 const CLUSTER_DOMAIN: &str = "cluster.local";

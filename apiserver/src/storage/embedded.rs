@@ -24,6 +24,8 @@ mod disk;
 mod lock;
 mod writer;
 
+pub mod snapshot;
+
 use lock::DirectoryLock;
 use writer::{Request, Transaction, Writer};
 
@@ -92,13 +94,14 @@ impl Embedded {
         std::fs::create_dir_all(directory).map_err(engine)?;
         let lock = DirectoryLock::take(directory)?;
         let path = directory.join("store.db");
-        let connection = disk::open_writer(&path)?;
+        let place = |error| located(error, &path);
+        let connection = disk::open_writer(&path).map_err(place)?;
         if let Some(pages) = limits.max_pages {
             connection
                 .pragma_update(None, "max_page_count", pages)
                 .map_err(disk::failed("limit the store's size"))?;
         }
-        let loaded = disk::load(&connection)?;
+        let loaded = disk::load(&connection).map_err(place)?;
         let authors = disk::Authors::load(&connection)?;
         let reader = disk::open_reader(&path)?;
         let ring = RingLimits { events: limits.ring_events, bytes: limits.ring_bytes };
@@ -144,6 +147,17 @@ impl Embedded {
         let (answer, outcome) = oneshot::channel();
         self.requests.send(request(answer)).await.map_err(|_closed| StoreError::Closed)?;
         outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// Adds where the file is damaged, if SQLite can tell.
+fn located(error: StoreError, path: &Path) -> StoreError {
+    match error {
+        StoreError::Damaged(text) => match disk::places(path) {
+            places if places.is_empty() => StoreError::Damaged(format!("{}: {text}", path.display())),
+            places => StoreError::Damaged(format!("{}: {text}; damaged: {places}", path.display())),
+        },
+        other => other,
     }
 }
 

@@ -11,7 +11,7 @@ use super::manifest::Files;
 use super::output::{self, Format, hide_managed_fields, sort_by};
 use super::resources::{Resource, Resources};
 use super::selection::items;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, history};
 pub use table::{Rows, TABLE, joined as joined_labels};
 
 /// Flags of `get`.
@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Show what kind of change each is.
     #[arg(long)]
     output_watch_events: bool,
+    /// As it was at a revision, at a time (RFC 3339), or an age ago such as `10m`.
+    #[arg(long, value_name = "REVISION|TIME|AGE", conflicts_with_all = ["watch", "watch_only"])]
+    at: Option<String>,
     /// What to sort by, a JSONPath.
     #[arg(long, value_name = "PATH", default_value = "")]
     sort_by: String,
@@ -64,7 +67,9 @@ pub struct Arguments {
 type Chosen<'a> = Vec<(&'a Resource, Option<String>, String)>;
 
 /// Shows objects.
-pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
+pub async fn run(connection: &Connection, mut arguments: Arguments) -> Outcome {
+    // An age is counted once, so that all objects are shown as of the same moment.
+    arguments.at = arguments.at.as_deref().map(history::moment).transpose()?;
     if let Some(path) = &arguments.raw {
         let text = connection.raw(Method::GET, path, None).await?;
         print!("{text}");
@@ -162,7 +167,9 @@ impl View<'_> {
         let mut whole: Option<Value> = None;
         let mut token = String::new();
         loop {
-            let mut pairs = vec![("limit", chunk.as_str()), ("continue", token.as_str())];
+            let at = self.arguments.at.as_deref().unwrap_or_default();
+            let mut pairs =
+                vec![("limit", chunk.as_str()), ("continue", token.as_str()), ("gantry.dev/at", at)];
             pairs.extend(extra);
             let mut page = self.connection.get_as(&self.path(what, &pairs), accept).await?;
             let next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();

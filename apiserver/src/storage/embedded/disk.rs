@@ -4,7 +4,8 @@
 //! history and `sweep` forgets it. A row of `revisions` is one version of one key; its id is the revision
 //! in the upper bits and the place in the transaction in the lower 16. A removal is a row without value.
 //! `keys` finds the versions of a key. `author` is a row of `authors`, of which there are few. Every
-//! value carries a checksum that is verified whenever it is read.
+//! value carries a checksum that is verified whenever it is read; rows of `keys` carry one too, and the
+//! mark [`SUM`] is the sum of them all, so that one that is gone or not what it was is noticed at start.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,7 +41,7 @@ const SCHEMA: &str = "
     CREATE TABLE keys (
         key TEXT NOT NULL, id INTEGER NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (key, id)) WITHOUT ROWID;
     CREATE TABLE marks (name TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID;
-    INSERT INTO marks VALUES ('floor', 0), ('swept', 0);
+    INSERT INTO marks VALUES ('floor', 0), ('swept', 0), ('sum', 0);
     CREATE TABLE authors (id INTEGER PRIMARY KEY, author TEXT NOT NULL);";
 
 /// What makes a file of format 1 one of format 2.
@@ -48,8 +49,7 @@ const FROM_FORMAT_1: &str = "
     BEGIN IMMEDIATE;
     ALTER TABLE revisions ADD COLUMN author INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE authors (id INTEGER PRIMARY KEY, author TEXT NOT NULL);
-    PRAGMA user_version = 2;
-    COMMIT;";
+    INSERT INTO marks VALUES ('sum', 0);";
 
 /// The columns [`row`] reads, in its order.
 const COLUMNS: &str = "id, key, created, time, checksum, value, author";
@@ -58,6 +58,8 @@ const COLUMNS: &str = "id, key, created, time, checksum, value, author";
 pub(super) const FLOOR: &str = "floor";
 /// Up to it superseded versions have been removed.
 pub(super) const SWEPT: &str = "swept";
+/// The sum of all rows of `keys`, see [`live_mark`].
+pub(super) const SUM: &str = "sum";
 
 /// What a store directory shows when it is opened.
 pub(super) struct Loaded {
@@ -119,9 +121,28 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         );
         connection.execute_batch(&create).map_err(failed(&act))?;
     } else if pragma(&connection, "user_version")? == 1 {
-        connection.execute_batch(FROM_FORMAT_1).map_err(failed(&act))?;
+        bring_up_to_date(&connection).map_err(failed(&act))?;
     }
     Ok(connection)
+}
+
+/// Makes a file of format 1 one of format 2, as a whole or not at all.
+fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(FROM_FORMAT_1)?;
+    let rows: Vec<(String, i64, bool)> = connection
+        .prepare("SELECT key, id, live FROM keys")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut sum = 0_u64;
+    for (key, id, live) in rows {
+        let mark = live_mark(&key, id, live);
+        sum = sum.wrapping_add(mark.cast_unsigned());
+        let mut statement =
+            connection.prepare_cached("UPDATE keys SET live = ?3 WHERE key = ?1 AND id = ?2")?;
+        statement.execute(params![key, id, mark])?;
+    }
+    set_mark(connection, SUM, sum)?;
+    connection.execute_batch("PRAGMA user_version = 2; COMMIT;")
 }
 
 /// Opens the file for history reads.
@@ -133,7 +154,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let (application, format) = (pragma(connection, "application_id")?, pragma(connection, "user_version")?);
     match (application, format) {
         (0, 0) | (APPLICATION_ID, 1 | FORMAT) => Ok(()),
@@ -187,6 +208,24 @@ fn checksum(id: i64, created: i64, time: i64, author: i64, key: &str, value: Opt
     i64::from(hasher.finalize())
 }
 
+/// What `keys` says of a version: a checksum whose lowest bit tells whether the key exists in it.
+fn live_mark(key: &str, id: i64, live: bool) -> i64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&id.to_le_bytes());
+    hasher.update(key.as_bytes());
+    hasher.update(&[u8::from(live)]);
+    i64::from(hasher.finalize()) << 1 | i64::from(live)
+}
+
+/// Adds to the sum of all rows of `keys` within the surrounding transaction.
+fn add_to_sum(connection: &Connection, more: u64) -> rusqlite::Result<()> {
+    // SQLite's own addition would overflow into a floating-point number.
+    let sum: i64 = connection
+        .prepare_cached("SELECT revision FROM marks WHERE name = ?1")?
+        .query_row([SUM], |row| row.get(0))?;
+    set_mark(connection, SUM, sum.cast_unsigned().wrapping_add(more))
+}
+
 /// The numbers of authors, as the writer knows them.
 #[derive(Default)]
 pub(super) struct Authors(BTreeMap<Arc<Author>, i64>);
@@ -236,7 +275,7 @@ pub(super) fn write(
         connection.prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
     let mut keys = connection.prepare_cached("INSERT INTO keys VALUES (?1, ?2, ?3)")?;
     let (authors, numbers) = authors;
-    let (mut revision, mut slot) = (0, 0);
+    let (mut revision, mut slot, mut total) = (0, 0, 0_u64);
     for (event, author) in events.iter().zip(authors) {
         slot = if event.revision == revision { slot + 1 } else { 0 };
         revision = event.revision;
@@ -246,9 +285,11 @@ pub(super) fn write(
         let author = numbers.number(connection, author.as_ref())?;
         let sum = checksum(id, created, time, author, key, value);
         revisions.execute(params![id, key, created, time, sum, value, author])?;
-        keys.execute(params![key, id, value.is_some()])?;
+        let mark = live_mark(key, id, value.is_some());
+        total = total.wrapping_add(mark.cast_unsigned());
+        keys.execute(params![key, id, mark])?;
     }
-    Ok(())
+    add_to_sum(connection, total)
 }
 
 /// A version of a key as it stands on the disk.
@@ -311,6 +352,7 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     let newest: Option<i64> =
         connection.query_row("SELECT MAX(id) FROM revisions", [], |row| row.get(0)).map_err(failed(act))?;
     let (floor, swept) = (mark(connection, FLOOR)?, mark(connection, SWEPT)?);
+    check_keys(connection)?;
     let mut current = BTreeMap::new();
     each_newest(connection, "", None, i64::MAX, |key, id| {
         let found = row_by_id(connection, key, id)?;
@@ -321,6 +363,73 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     // Compaction removes removals, so the newest row may be older than the newest revision.
     let revision = newest.map_or(0, revision_of).max(floor);
     Ok(Loaded { current, revision, floor, swept })
+}
+
+/// Checks every row of `keys`, and that none is missing.
+fn check_keys(connection: &Connection) -> Result<(), StoreError> {
+    let act = "check the store's keys";
+    let mut statement = connection.prepare("SELECT key, id, live FROM keys").map_err(failed(act))?;
+    let mut rows = statement.query([]).map_err(failed(act))?;
+    let mut sum = 0_u64;
+    while let Some(row) = rows.next().map_err(failed(act))? {
+        let (key, id, live): (String, i64, i64) =
+            (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))().map_err(failed(act))?;
+        if live_mark(&key, id, live & 1 == 1) != live {
+            return Err(damaged(id, &key));
+        }
+        sum = sum.wrapping_add(live.cast_unsigned());
+    }
+    if sum == mark(connection, SUM)? {
+        return Ok(());
+    }
+    Err(StoreError::Damaged(
+        "rows of table keys are missing; stop gantry and restore a snapshot into an empty data directory"
+            .to_owned(),
+    ))
+}
+
+/// What a file holds, every value of which is sound.
+pub(super) struct Counted {
+    /// The newest revision.
+    pub(super) revision: Revision,
+    /// Keys that exist.
+    pub(super) objects: u64,
+    /// Rows.
+    pub(super) versions: u64,
+}
+
+/// Reads everything and checks it.
+pub(super) fn count_checked(connection: &Connection) -> Result<Counted, StoreError> {
+    let act = "check the store";
+    let mut counted = Counted { revision: mark(connection, FLOOR)?, objects: 0, versions: 0 };
+    let mut statement =
+        connection.prepare(&format!("SELECT {COLUMNS} FROM revisions ORDER BY id")).map_err(failed(act))?;
+    let mut rows = statement.query([]).map_err(failed(act))?;
+    while let Some(next) = rows.next().map_err(failed(act))? {
+        let found = row(next)?;
+        counted.revision = counted.revision.max(revision_of(found.id));
+        counted.versions += 1;
+    }
+    check_keys(connection)?;
+    each_newest(connection, "", None, i64::MAX, |_, _| {
+        counted.objects += 1;
+        Ok(())
+    })?;
+    Ok(counted)
+}
+
+/// Where SQLite finds the file damaged; empty if it does not.
+pub(super) fn places(path: &Path) -> String {
+    let look = || -> rusqlite::Result<Vec<String>> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut statement = connection.prepare("PRAGMA integrity_check(3)")?;
+        statement.query_map([], |row| row.get(0))?.collect()
+    };
+    match look() {
+        Ok(found) if found.len() == 1 && found.iter().all(|text| text == "ok") => String::new(),
+        Ok(found) => found.join("; ").replace('\n', " "),
+        Err(_) => "the file's header or its first page (bytes 0 to 4095) cannot be read".to_owned(),
+    }
 }
 
 /// Calls `visit` with every key of a prefix that is live at an id, in key order, and that version's id.
@@ -342,9 +451,9 @@ fn each_newest(
         .query(params![prefix, after.unwrap_or_default(), end_of(prefix), at])
         .map_err(failed(act))?;
     while let Some(row) = rows.next().map_err(failed(act))? {
-        let (key, id, live): (String, i64, bool) =
+        let (key, id, live): (String, i64, i64) =
             (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))().map_err(failed(act))?;
-        if live {
+        if live & 1 == 1 {
             visit(&key, id)?;
         }
     }

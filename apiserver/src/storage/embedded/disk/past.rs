@@ -134,7 +134,7 @@ pub(in super::super) fn versions(
     let act = "read the versions of a key";
     let floor = mark(connection, FLOOR)?;
     let ids: Vec<(i64, bool)> = connection
-        .prepare_cached("SELECT id, live FROM keys WHERE key = ?1 ORDER BY id DESC LIMIT ?2")
+        .prepare_cached("SELECT id, live & 1 FROM keys WHERE key = ?1 ORDER BY id DESC LIMIT ?2")
         .and_then(|mut statement| {
             let rows =
                 statement.query_map(params![key, limit as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -167,7 +167,7 @@ pub(in super::super) fn removals(
     let mut statement = connection
         .prepare_cached(
             "SELECT key, MAX(id), live FROM keys WHERE key >= ?1 AND key > ?2 AND key < ?3
-             GROUP BY key HAVING live = 0 AND MAX(id) > ?4 ORDER BY key LIMIT ?5",
+             GROUP BY key HAVING live & 1 = 0 AND MAX(id) > ?4 ORDER BY key LIMIT ?5",
         )
         .map_err(failed(act))?;
     let since = id_ceiling(since.max(mark(connection, FLOOR)?));

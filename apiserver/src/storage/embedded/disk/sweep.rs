@@ -32,6 +32,7 @@ pub(in super::super) fn sweep(
             }
             _ => upto,
         };
+        let mut gone = 0_u64;
         for (id, key, removal) in due {
             let before = if removal { id + 1 } else { id };
             transaction
@@ -39,10 +40,13 @@ pub(in super::super) fn sweep(
                     "DELETE FROM revisions WHERE id IN (SELECT id FROM keys WHERE key = ?1 AND id < ?2)",
                 )?
                 .execute(params![key, before])?;
-            transaction
-                .prepare_cached("DELETE FROM keys WHERE key = ?1 AND id < ?2")?
-                .execute(params![key, before])?;
+            let mut forget =
+                transaction.prepare_cached("DELETE FROM keys WHERE key = ?1 AND id < ?2 RETURNING live")?;
+            for mark in forget.query_map(params![key, before], |row| row.get::<_, i64>(0))? {
+                gone = gone.wrapping_add(mark?.cast_unsigned());
+            }
         }
+        add_to_sum(&transaction, gone.wrapping_neg())?;
         set_mark(&transaction, SWEPT, reached)?;
         Ok(reached)
     };

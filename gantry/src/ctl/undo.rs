@@ -1,0 +1,235 @@
+//! `gantry undo`: an object as it was at an earlier revision, written as a new one.
+//!
+//! Entry point: [`run`]. [`target`] and [`restored`] are pure. What others own stays as it is now:
+//! status, owners, finalizers and what controllers keep in annotations.
+
+use anyhow::{anyhow, bail};
+use serde_json::{Value, json};
+
+use super::connection::{Connection, query};
+use super::resources::{Resource, Resources};
+use super::{Outcome, Scope, history, undelete};
+
+/// Who undoes, in history and in managed fields.
+const MANAGER: &str = "gantry-undo";
+/// Annotations that controllers write; what they say is about now.
+const CONTROLLED: [&str; 2] = ["deployment.kubernetes.io/", "gantry.dev/"];
+/// Changes looked at for the last one that can be undone.
+const DEPTH: &str = "500";
+
+/// Flags of `undo`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// TYPE NAME or TYPE/NAME.
+    #[arg(required = true)]
+    words: Vec<String>,
+    /// The revision to go back to [default: the one before the last change of more than status].
+    #[arg(long, value_name = "REVISION")]
+    to_revision: Option<u64>,
+    /// Say what would be done: `client` decides here, `server` also has the server check it.
+    #[arg(long, value_name = "none|client|server", default_value = "none", num_args = 0..=1, default_missing_value = "client", require_equals = true)]
+    pub dry_run: DryRun,
+    #[command(flatten)]
+    scope: Scope,
+}
+
+/// How much is done for real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DryRun {
+    /// Everything.
+    None,
+    /// Nothing is sent.
+    Client,
+    /// Everything is sent, nothing is kept.
+    Server,
+}
+
+impl DryRun {
+    /// What output says after an act.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Client => " (dry run)",
+            Self::Server => " (server dry run)",
+        }
+    }
+
+    /// Query of a write.
+    pub fn query(self, manager: &str) -> String {
+        let dry = if self == Self::Server { "All" } else { "" };
+        query(&[("fieldManager", manager), ("dryRun", dry)])
+    }
+}
+
+/// Takes back changes.
+pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
+    let resources = Resources::discover(connection).await?;
+    let (resource, name) = resources.one(&arguments.words)?;
+    let path = resource.object(&connection.namespace(&arguments.scope), &name);
+    let shown = format!("{}/{name}", resource.singular_name());
+    let document = connection.get(&history::history_path(&path, DEPTH)).await?;
+    let current = connection.find(&path).await?;
+    let items = document["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let uid = current.as_ref().map(api::object::uid);
+    let revision = target(items, uid, arguments.to_revision).map_err(|error| anyhow!("{shown}: {error}"))?;
+    let past =
+        connection.get(&format!("{path}{}", query(&[("gantry.dev/at", &revision.to_string())]))).await?;
+    let dry_run = arguments.dry_run;
+    let Some(current) = current else {
+        let anew = undelete::recreated(&past);
+        if dry_run != DryRun::Client {
+            let collection = path.rsplit_once('/').map_or(path.as_str(), |(collection, _)| collection);
+            connection.post(&format!("{collection}{}", dry_run.query(MANAGER)), &anew).await?;
+        }
+        println!("{shown} created as it was at revision {revision}{}", dry_run.suffix());
+        return Ok(());
+    };
+    if api::object::uid(&past) != api::object::uid(&current) {
+        Err(anyhow!(
+            "{shown}: revision {revision} shows another object of the same name, which was deleted since; delete the present one first if the earlier is wanted"
+        ))?;
+    }
+    let new = restored(&current, &past);
+    let changes = api::changes::between(&current, &new, secret_fields(resource));
+    if changes.is_empty() {
+        println!("{shown} is as it was at revision {revision}");
+        return Ok(());
+    }
+    if dry_run != DryRun::Client {
+        connection.put(&format!("{path}{}", dry_run.query(MANAGER)), &new).await?;
+    }
+    println!("{shown} is again as it was at revision {revision}{}", dry_run.suffix());
+    for change in changes {
+        println!("  {}", history::change(&change.to_json()));
+    }
+    Ok(())
+}
+
+/// Fields of a resource's objects whose values are not printed.
+fn secret_fields(resource: &Resource) -> &'static [&'static str] {
+    let table = api::kinds::builtin();
+    table
+        .resource(&resource.group, &resource.version, &resource.plural)
+        .map_or(&[][..], |kind| kind.strategy.secret_fields())
+}
+
+/// The revision to go back to, given the history and the uid of what is there now.
+fn target(items: &[Value], uid: Option<&str>, asked: Option<u64>) -> anyhow::Result<u64> {
+    let revision = |item: &Value| item["revision"].as_str().and_then(|text| text.parse::<u64>().ok());
+    if let Some(asked) = asked {
+        let stood = items.iter().rev().find(|item| revision(item).is_some_and(|at| at <= asked));
+        return match stood {
+            Some(item) if item["change"] != "removed" => Ok(asked),
+            Some(_) => bail!("it did not exist at revision {asked}"),
+            None => bail!("history does not reach back to revision {asked}"),
+        };
+    }
+    let Some(uid) = uid else {
+        // It is gone: the newest state there was.
+        let last = items.iter().rev().find(|item| item["change"] != "removed").and_then(revision);
+        return last.ok_or_else(|| anyhow!("history no longer has it"));
+    };
+    let own: Vec<&Value> = items.iter().filter(|item| item["uid"] == uid).collect();
+    for (at, item) in own.iter().enumerate().rev() {
+        if item["change"] == "changed" && is_wish(item) {
+            return at
+                .checked_sub(1)
+                .and_then(|before| own.get(before))
+                .and_then(|before| revision(before))
+                .ok_or_else(|| anyhow!("history no longer has what was there before"));
+        }
+    }
+    bail!("nothing was changed since it was created, as far as history reaches")
+}
+
+/// Whether a change was to more than status and what controllers keep.
+fn is_wish(item: &Value) -> bool {
+    let paths = item["changes"].as_array().into_iter().flatten().filter_map(|change| change["path"].as_str());
+    paths.into_iter().any(|path| match path.split(['.', '[']).next() {
+        Some("status") => false,
+        Some("metadata") => {
+            path.starts_with("metadata.labels")
+                || path
+                    .strip_prefix("metadata.annotations")
+                    .map(|rest| rest.trim_start_matches(['.', '[']))
+                    .is_some_and(|key| !CONTROLLED.iter().any(|prefix| key.starts_with(prefix)))
+        }
+        _ => true,
+    })
+}
+
+/// The present object with the wishes of a past one.
+fn restored(current: &Value, past: &Value) -> Value {
+    let mut new = past.clone();
+    let mut metadata = current["metadata"].clone();
+    metadata["labels"] = past["metadata"]["labels"].clone();
+    let controlled = |key: &String| CONTROLLED.iter().any(|prefix| key.starts_with(prefix));
+    let of = |object: &Value, wanted: bool| -> serde_json::Map<String, Value> {
+        let all = object["metadata"]["annotations"].as_object().into_iter().flatten();
+        all.filter(|(key, _)| controlled(key) == wanted).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    let mut annotations = of(past, false);
+    annotations.extend(of(current, true));
+    metadata["annotations"] = Value::Object(annotations);
+    for field in ["labels", "annotations"] {
+        let empty = metadata[field].is_null() || metadata[field] == json!({});
+        if let Some(map) = metadata.as_object_mut().filter(|_| empty) {
+            map.remove(field);
+        }
+    }
+    new["metadata"] = metadata;
+    match current.get("status") {
+        Some(status) => new["status"] = status.clone(),
+        None => {
+            api::object::remove(&mut new, "status");
+        }
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(revision: u64, uid: &str, change: &str, paths: &[&str]) -> Value {
+        let changes: Vec<Value> = paths.iter().map(|path| json!({ "path": path })).collect();
+        json!({"revision": revision.to_string(), "uid": uid, "change": change, "changes": changes})
+    }
+
+    #[test]
+    fn the_last_wish_is_taken_back() {
+        let items = [
+            item(3, "a", "created", &[]),
+            item(5, "a", "changed", &["spec.replicas"]),
+            item(
+                6,
+                "a",
+                "changed",
+                &["status.replicas", "metadata.annotations[deployment.kubernetes.io/revision]"],
+            ),
+        ];
+        assert_eq!(target(&items, Some("a"), None).ok(), Some(3));
+        assert_eq!(target(&items, Some("a"), Some(5)).ok(), Some(5));
+        assert_eq!(target(&items[..1], Some("a"), None).ok(), None);
+        assert_eq!(target(&items, Some("a"), Some(2)).ok(), None);
+        let gone = [items[0].clone(), items[1].clone(), item(9, "a", "removed", &[])];
+        assert_eq!(target(&gone, None, None).ok(), Some(5));
+        assert_eq!(target(&gone, None, Some(9)).ok(), None);
+        let labelled = [items[0].clone(), item(7, "a", "changed", &["metadata.annotations[a.b/c]"])];
+        assert_eq!(target(&labelled, Some("a"), None).ok(), Some(3));
+    }
+
+    #[test]
+    fn what_others_own_stays() {
+        let current = json!({"metadata": {"uid": "u", "resourceVersion": "9", "labels": {"new": "1"},
+            "finalizers": ["f"], "annotations": {"deployment.kubernetes.io/revision": "4", "mine": "b"}},
+            "spec": {"replicas": 5}, "status": {"replicas": 5}});
+        let past = json!({"metadata": {"uid": "u", "resourceVersion": "3",
+            "annotations": {"deployment.kubernetes.io/revision": "2", "mine": "a"}},
+            "spec": {"replicas": 1}, "data": 1, "status": {"replicas": 1}});
+        let expected = json!({"metadata": {"uid": "u", "resourceVersion": "9", "finalizers": ["f"],
+            "annotations": {"deployment.kubernetes.io/revision": "4", "mine": "a"}},
+            "spec": {"replicas": 1}, "data": 1, "status": {"replicas": 5}});
+        assert_eq!(restored(&current, &past), expected);
+    }
+}
