@@ -383,7 +383,10 @@ mod tests {
             let text = quantity.to_string();
             let back: Quantity = text.parse().unwrap();
             prop_assert_eq!(quantity, back);
-            prop_assert_eq!(back.to_string(), text);
+            // A binary quantity that needs no suffix is read as a decimal one, as upstream reads it.
+            if back.format == format {
+                prop_assert_eq!(back.to_string(), text);
+            }
         }
 
         #[test]
