@@ -191,5 +191,4 @@ impl ObservedPod {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a fixture that cannot be built fails its test")]
 pub(crate) mod fixtures;

@@ -202,7 +202,7 @@ fn approval(crd: &Value, old: Option<&Value>) -> Option<Cause> {
 /// The condition that says how a community API was approved, as (status, reason, message).
 pub fn approval_condition(crd: &Value) -> Option<(&'static str, &'static str, String)> {
     let (state, message) = approval_state(crd);
-    is_community(text(&crd["spec"]["group"])).then(|| match state {
+    is_community(text(&crd["spec"]["group"])).then_some(match state {
         Approval::Missing => ("False", "MissingAnnotation", message),
         Approval::Bypassed => ("False", "UnapprovedAnnotation", message),
         Approval::Approved => ("True", "ApprovedAnnotation", message),
