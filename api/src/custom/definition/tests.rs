@@ -1,3 +1,5 @@
+//! A definition: what is accepted, what is refused and with which text, its conditions.
+
 use serde_json::json;
 
 use super::*;

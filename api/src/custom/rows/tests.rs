@@ -1,3 +1,5 @@
+//! A definition becomes rows of the table of kinds.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Rules in CEL: which run, what they say, what they may cost.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Schema validation: an object, the causes it is refused for.
+
 use serde_json::json;
 
 use super::*;
