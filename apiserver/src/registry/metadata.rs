@@ -195,16 +195,18 @@ pub(crate) fn validate(kind: &Kind, object: &Value, named: bool) -> Vec<Cause> {
 }
 
 /// Finalizers without a domain: a slip of the pen would hold the object for good (upstream's
-/// `validateKubeFinalizerName`).
+/// `validateKubeFinalizerName`). Not for custom objects, nor for the groups of other API servers than upstream's
+/// own: a definition's finalizer has no slash.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
 fn finalizers(kind: &Kind, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
+    let foreign =
+        kind.is_custom() || ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&kind.group.as_ref());
     for (at, finalizer) in object::finalizers(object).into_iter().enumerate() {
         let invalid = |m: &String| Cause::invalid("metadata.finalizers", &json!(finalizer), m);
         causes.extend(names::qualified_name(finalizer).iter().map(invalid));
-        // For custom objects this is a warning only.
-        if !kind.is_custom() && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        if !foreign && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
             causes.push(Cause::invalid(format!("metadata.finalizers[{at}]"), &json!(finalizer), detail));
         }
