@@ -100,7 +100,10 @@ fn stored_version(object: &mut Value) {
     let Some(name) = versions.into_iter().find(|v| v["storage"] == true).map(|v| v["name"].clone()) else {
         return;
     };
-    let stored = object::section(object, "status").entry("storedVersions").or_insert_with(|| json!([]));
+    let status = object::section(object, "status");
+    // Always there, as in upstream's type; empty until names are accepted.
+    status.entry("acceptedNames").or_insert_with(|| json!({"kind": "", "plural": ""}));
+    let stored = status.entry("storedVersions").or_insert_with(|| json!([]));
     if let Value::Array(stored) = stored
         && !stored.contains(&name)
     {
