@@ -3,6 +3,7 @@
 Usage: python_client.py KUBECONFIG. Exits 0 when everything is as on Kubernetes; an assertion names what is not.
 """
 
+import json
 import sys
 import threading
 
@@ -120,7 +121,7 @@ def applied(api):
     first = maps.server_side_apply(body("1"), namespace=NAMESPACE, field_manager="one")
     assert first.metadata.managedFields[0].manager == "one", first
     error = refused(409, maps.server_side_apply, body("2"), namespace=NAMESPACE, field_manager="two")
-    assert 'conflict with "one"' in str(error.body), error.body
+    assert 'conflict with "one": .data.k' in json.loads(error.body)["message"], error.body
     second = maps.server_side_apply(
         body("2"), namespace=NAMESPACE, field_manager="two", force_conflicts=True
     )
@@ -175,7 +176,7 @@ def custom(api):
     assert made.spec.keep == 3 and made.spec.unknown is None, made
     body["metadata"]["name"], body["spec"]["keep"] = "bad", 0
     error = refused(422, backups.create, body, namespace=NAMESPACE)
-    assert "spec.keep" in str(error.body), error.body
+    assert "spec.keep: Invalid value: 0" in json.loads(error.body)["message"], error.body
     patched = backups.patch(
         {"metadata": {"name": "daily"}, "spec": {"keep": 5}},
         namespace=NAMESPACE,
