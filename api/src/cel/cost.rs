@@ -33,6 +33,48 @@ const TRAVERSAL: f64 = 0.1;
 /// Per character of a regular expression.
 const REGEX: f64 = 0.25;
 
+/// Functions of Kubernetes' libraries that cost one, whatever they are given.
+const CONSTANT: [&str; 38] = [
+    "serviceAccount",
+    "path",
+    "group",
+    "resource",
+    "subresource",
+    "namespace",
+    "name",
+    "allowed",
+    "reason",
+    "error",
+    "errored",
+    "format.named",
+    "masked",
+    "prefixLength",
+    "family",
+    "isUnspecified",
+    "isLoopback",
+    "isLinkLocalMulticast",
+    "isLinkLocalUnicast",
+    "isGlobalUnicast",
+    "sign",
+    "asInteger",
+    "isInteger",
+    "asApproximateFloat",
+    "isGreaterThan",
+    "isLessThan",
+    "compareTo",
+    "add",
+    "sub",
+    "major",
+    "minor",
+    "patch",
+    "getScheme",
+    "getHostname",
+    "getHost",
+    "getPort",
+    "getEscapedPath",
+    "getQuery",
+];
+
 /// A range of sizes or of costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {

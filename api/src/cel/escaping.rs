@@ -1,36 +1,21 @@
 //! Field names as CEL identifiers: `namespace` is written `__namespace__`, `a-b` is `a__dash__b`.
 //! Source: Kubernetes' CRD documentation, "Validation rules", and `apiserver/pkg/cel/escaping.go`.
 
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+use super::parser::RESERVED;
+
+/// Words that are literals; with [`RESERVED`] they are no identifiers.
+const LITERALS: [&str; 3] = ["true", "false", "null"];
+
+fn is_word(name: &str) -> bool {
+    LITERALS.contains(&name) || RESERVED.contains(&name)
+}
 
 /// The identifier for a property; none if the property cannot be reached from an expression.
 pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    if RESERVED.contains(&name) {
+    if is_word(name) {
         return Some(format!("__{name}__"));
     }
     let mut out = String::with_capacity(name.len());
@@ -75,7 +60,7 @@ pub fn unescape(identifier: &str) -> Option<String> {
             "dot" => ".",
             "dash" => "-",
             "slash" => "/",
-            word if RESERVED.contains(&word) && identifier.len() == word.len() + 4 => word,
+            word if is_word(word) && identifier.len() == word.len() + 4 => word,
             _ => return None,
         });
         rest = inner.get(word.len() + 2..).unwrap_or_default();

@@ -16,7 +16,8 @@ const MAX_CODE_POINTS: usize = 100_000;
 /// How deep rules nest: what keeps every walk over the tree from exhausting the stack.
 const MAX_DEPTH: usize = 250;
 
-const RESERVED: [&str; 18] = [
+/// Words of the grammar that are no identifiers.
+pub(super) const RESERVED: [&str; 18] = [
     "as",
     "break",
     "const",

@@ -1,7 +1,7 @@
 //! Estimates of single calls, without their arguments' own costs.
 
 use super::estimate::Estimator;
-use super::{LIST_COST, MAX_NAME_FORMAT_REGEX, REGEX, Range, TRAVERSAL, scale, selector};
+use super::{CONSTANT, LIST_COST, MAX_NAME_FORMAT_REGEX, REGEX, Range, TRAVERSAL, scale, selector};
 use crate::cel::ast::{Call, Expr, Kind, Literal};
 use crate::cel::types::Type;
 
@@ -32,44 +32,7 @@ fn kubernetes(
     let first = args.first();
     let cost = match function {
         "check" => Range::fixed(350_000),
-        "serviceAccount"
-        | "path"
-        | "group"
-        | "resource"
-        | "subresource"
-        | "namespace"
-        | "name"
-        | "allowed"
-        | "reason"
-        | "error"
-        | "errored"
-        | "format.named"
-        | "masked"
-        | "prefixLength"
-        | "family"
-        | "isUnspecified"
-        | "isLoopback"
-        | "isLinkLocalMulticast"
-        | "isLinkLocalUnicast"
-        | "isGlobalUnicast"
-        | "sign"
-        | "asInteger"
-        | "isInteger"
-        | "asApproximateFloat"
-        | "isGreaterThan"
-        | "isLessThan"
-        | "compareTo"
-        | "add"
-        | "sub"
-        | "major"
-        | "minor"
-        | "patch"
-        | "getScheme"
-        | "getHostname"
-        | "getHost"
-        | "getPort"
-        | "getEscapedPath"
-        | "getQuery" => Range::ONE,
+        name if CONSTANT.contains(&name) => Range::ONE,
         "fieldSelector" | "labelSelector" => selector(of.size_or_unknown(first?)),
         "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => {
             let target = target?;

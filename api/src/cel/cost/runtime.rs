@@ -1,7 +1,7 @@
 //! The charge of a call that was evaluated.
 
 use super::calls::compares_elements;
-use super::{LIST_COST, REGEX, Range, TRAVERSAL, scale, selector};
+use super::{CONSTANT, LIST_COST, REGEX, Range, TRAVERSAL, scale, selector};
 use crate::cel::extension::Extension;
 use crate::cel::value::Value;
 
@@ -80,44 +80,7 @@ fn kubernetes(function: &str, overload: &str, args: &[Value<'_>]) -> Option<u64>
     let traversed = || scale(size(args, 0), TRAVERSAL);
     Some(match function {
         "check" => 350_000,
-        "serviceAccount"
-        | "path"
-        | "group"
-        | "resource"
-        | "subresource"
-        | "namespace"
-        | "name"
-        | "allowed"
-        | "reason"
-        | "error"
-        | "errored"
-        | "format.named"
-        | "masked"
-        | "prefixLength"
-        | "family"
-        | "isUnspecified"
-        | "isLoopback"
-        | "isLinkLocalMulticast"
-        | "isLinkLocalUnicast"
-        | "isGlobalUnicast"
-        | "sign"
-        | "asInteger"
-        | "isInteger"
-        | "asApproximateFloat"
-        | "isGreaterThan"
-        | "isLessThan"
-        | "compareTo"
-        | "add"
-        | "sub"
-        | "major"
-        | "minor"
-        | "patch"
-        | "getScheme"
-        | "getHostname"
-        | "getHost"
-        | "getPort"
-        | "getEscapedPath"
-        | "getQuery" => 1,
+        name if CONSTANT.contains(&name) => 1,
         "fieldSelector" | "labelSelector" => selector(Range::fixed(size(args, 1))).max,
         "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => traversal(args.first()?),
         "url"
