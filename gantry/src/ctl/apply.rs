@@ -90,15 +90,7 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
         ..arguments.change.sender(connection, manager)?
     };
     let resources = Resources::discover(connection).await?;
-    let choice = Choice {
-        words: &[],
-        files: &arguments.files,
-        selector: &arguments.selector,
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: false,
-    };
+    let choice = Choice { selector: &arguments.selector, ..Choice::of(&[], &arguments.files) };
     let (targets, mut failures) = choice.targets(connection, &resources).await?;
     if targets.is_empty() && failures.is_empty() {
         return Err(Failure::new("no objects passed to apply"));

@@ -46,15 +46,7 @@ pub async fn run(connection: &Connection, command: Command) -> Outcome {
     if !words.is_empty() {
         words.insert(0, "certificatesigningrequests.certificates.k8s.io".to_owned());
     }
-    let choice = Choice {
-        words: &words,
-        files: &arguments.files,
-        selector: "",
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: true,
-    };
+    let choice = Choice { fetch: true, ..Choice::of(&words, &arguments.files) };
     let (report, sender) =
         (arguments.change.report()?, arguments.change.sender(connection, "kubectl-certificate")?);
     let (kind, said) = if approved { ("Approved", "approved") } else { ("Denied", "denied") };

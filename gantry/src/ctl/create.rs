@@ -230,15 +230,7 @@ async fn from_files(connection: &Connection, resources: &Resources, arguments: &
     let report = common.change.report()?;
     let validation = validation(&common.validate)?;
     let sender = Sender { validation, ..common.change.sender(connection, "kubectl-create")? };
-    let choice = Choice {
-        words: &[],
-        files: &arguments.files,
-        selector: &arguments.selector,
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: false,
-    };
+    let choice = Choice { selector: &arguments.selector, ..Choice::of(&[], &arguments.files) };
     let (targets, mut failures) = choice.targets(connection, resources).await?;
     if targets.is_empty() && failures.is_empty() {
         return Err(Failure::new("no objects passed to create"));

@@ -75,13 +75,11 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let dry_run = arguments.dry_run.parse()?;
     let resources = Resources::discover(connection).await?;
     let choice = Choice {
-        words: &arguments.words,
-        files: &arguments.files,
         selector: &arguments.selector,
         field_selector: &arguments.field_selector,
         all: arguments.all,
         all_namespaces: arguments.all_namespaces,
-        fetch: false,
+        ..Choice::of(&arguments.words, &arguments.files)
     };
     let (targets, mut failures) = choice.targets(connection, &resources).await?;
     if arguments.interactive && !confirmed(&targets)? {

@@ -119,13 +119,11 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let resources = Resources::discover(connection).await?;
     let named = arguments.words.len() > 1 || arguments.words.iter().any(|word| word.contains('/'));
     let choice = Choice {
-        words: &arguments.words,
-        files: &arguments.files,
         selector: &arguments.selector,
-        field_selector: "",
         all: !named && arguments.selector.is_empty(),
         all_namespaces: arguments.all_namespaces,
         fetch: true,
+        ..Choice::of(&arguments.words, &arguments.files)
     };
     let (mut targets, mut failures) = choice.targets(connection, &resources).await?;
     let exact = !targets.is_empty();
@@ -158,15 +156,8 @@ async fn by_prefix(
     failures: &mut Vec<Failure>,
 ) -> Outcome<Vec<Target>> {
     let [kind, prefix] = arguments.words.as_slice() else { return Ok(Vec::new()) };
-    let choice = Choice {
-        words: std::slice::from_ref(kind),
-        files: &arguments.files,
-        selector: "",
-        field_selector: "",
-        all: true,
-        all_namespaces: false,
-        fetch: true,
-    };
+    let choice =
+        Choice { all: true, fetch: true, ..Choice::of(std::slice::from_ref(kind), &arguments.files) };
     let (mut targets, _) = choice.targets(connection, resources).await?;
     targets.retain(|target| target.name.starts_with(prefix.as_str()));
     if !targets.is_empty() {

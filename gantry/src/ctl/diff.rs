@@ -91,15 +91,7 @@ impl Drop for Folders {
 
 async fn compare(connection: &Connection, arguments: &Arguments, folders: &Folders) -> Outcome {
     let resources = Resources::discover(connection).await?;
-    let choice = Choice {
-        words: &[],
-        files: &arguments.files,
-        selector: &arguments.selector,
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: false,
-    };
+    let choice = Choice { selector: &arguments.selector, ..Choice::of(&[], &arguments.files) };
     for target in choice.exactly(connection, &resources).await? {
         let live = connection.find(&target.path()).await?;
         let merged = merged(connection, arguments, &target, live.as_ref()).await?;

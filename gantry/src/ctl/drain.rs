@@ -74,15 +74,7 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     }
     let resources = Resources::discover(connection).await?;
     let (files, words) = (Files::default(), words(&arguments.nodes));
-    let choice = Choice {
-        words: &words,
-        files: &files,
-        selector: &arguments.selector,
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: true,
-    };
+    let choice = Choice { selector: &arguments.selector, fetch: true, ..Choice::of(&words, &files) };
     let nodes = choice.exactly(connection, &resources).await?;
     let (report, sender) =
         (arguments.change.report()?, arguments.change.sender(connection, "kubectl-drain")?);

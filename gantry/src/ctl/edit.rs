@@ -40,15 +40,7 @@ const HEADER: &str = "# Please edit the object below. Lines beginning with a '#'
 /// Edits objects, one after the other.
 pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let resources = Resources::discover(connection).await?;
-    let choice = Choice {
-        words: &arguments.words,
-        files: &arguments.files,
-        selector: "",
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: true,
-    };
+    let choice = Choice { fetch: true, ..Choice::of(&arguments.words, &arguments.files) };
     let mut changed = false;
     for target in choice.exactly(connection, &resources).await? {
         changed |= one(connection, &arguments, &target).await?;

@@ -25,15 +25,7 @@ pub struct Which {
 
 impl Which {
     async fn targets(&self, connection: &Connection, resources: &Resources) -> Outcome<Vec<Target>> {
-        let choice = Choice {
-            words: &self.words,
-            files: &self.files,
-            selector: "",
-            field_selector: "",
-            all: false,
-            all_namespaces: false,
-            fetch: true,
-        };
+        let choice = Choice { fetch: true, ..Choice::of(&self.words, &self.files) };
         choice.exactly(connection, resources).await
     }
 

@@ -106,13 +106,12 @@ pub async fn run(connection: &Connection, arguments: Arguments, part: Part) -> O
     }
     let resources = Resources::discover(connection).await?;
     let choice = Choice {
-        words: &words,
-        files: &arguments.files,
         selector: &arguments.selector,
         field_selector: &arguments.field_selector,
         all: arguments.all,
         all_namespaces: arguments.all_namespaces,
         fetch: !arguments.local,
+        ..Choice::of(&words, &arguments.files)
     };
     let (targets, mut failures) = choice.targets(connection, &resources).await?;
     let work = Work { connection, report: arguments.change.report()?, arguments: &arguments, changes, part };

@@ -39,15 +39,7 @@ pub async fn cordon(connection: &Connection, arguments: Cordoning, closed: bool)
     }
     let resources = Resources::discover(connection).await?;
     let (files, words) = (Files::default(), words(&arguments.nodes));
-    let choice = Choice {
-        words: &words,
-        files: &files,
-        selector: &arguments.selector,
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: true,
-    };
+    let choice = Choice { selector: &arguments.selector, fetch: true, ..Choice::of(&words, &files) };
     each(&arguments.change, connection, &resources, choice, "kubectl-cordon", |_, node| {
         Ok(set_closed(node, closed))
     })
@@ -127,13 +119,10 @@ pub async fn taint(connection: &Connection, arguments: Tainting) -> Outcome {
     let resources = Resources::discover(connection).await?;
     let files = Files::default();
     let choice = Choice {
-        words: &objects,
-        files: &files,
         selector: &arguments.selector,
-        field_selector: "",
         all: arguments.all,
-        all_namespaces: false,
         fetch: true,
+        ..Choice::of(&objects, &files)
     };
     let change = |_: &Resource, node: &mut Value| apply(node, &changes, arguments.overwrite);
     each(&arguments.change, connection, &resources, choice, "kubectl-taint", change).await

@@ -59,15 +59,7 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     };
     let patch = parse(&text)?;
     let resources = Resources::discover(connection).await?;
-    let choice = Choice {
-        words: &arguments.words,
-        files: &arguments.files,
-        selector: "",
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: !arguments.local,
-    };
+    let choice = Choice { fetch: !arguments.local, ..Choice::of(&arguments.words, &arguments.files) };
     let (report, sender) =
         (arguments.change.report()?, arguments.change.sender(connection, "kubectl-patch")?);
     let (targets, mut failures) = choice.targets(connection, &resources).await?;

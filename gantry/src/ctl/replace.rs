@@ -59,15 +59,7 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
         validation: validation(&arguments.validate)?,
         ..arguments.change.sender(connection, "kubectl-replace")?
     };
-    let choice = Choice {
-        words: &[],
-        files: &arguments.files,
-        selector: "",
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: false,
-    };
+    let choice = Choice::of(&[], &arguments.files);
     let (targets, mut failures) = choice.targets(connection, &resources).await?;
     if targets.is_empty() && failures.is_empty() {
         return Err(Failure::new("no objects passed to replace"));

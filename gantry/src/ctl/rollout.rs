@@ -49,15 +49,7 @@ impl Which {
         connection: &Connection,
         resources: &Resources,
     ) -> Outcome<(Vec<Target>, Vec<Failure>)> {
-        let choice = Choice {
-            words: &self.words,
-            files: &self.files,
-            selector: &self.selector,
-            field_selector: "",
-            all: false,
-            all_namespaces: false,
-            fetch: true,
-        };
+        let choice = Choice { selector: &self.selector, fetch: true, ..Choice::of(&self.words, &self.files) };
         choice.targets(connection, resources).await
     }
 }

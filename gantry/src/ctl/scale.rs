@@ -48,13 +48,10 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     }
     let resources = Resources::discover(connection).await?;
     let choice = Choice {
-        words: &arguments.words,
-        files: &arguments.files,
         selector: &arguments.selector,
-        field_selector: "",
         all: arguments.all,
-        all_namespaces: false,
         fetch: true,
+        ..Choice::of(&arguments.words, &arguments.files)
     };
     let (targets, mut failures) = choice.targets(connection, &resources).await?;
     if targets.len() > 1 && !arguments.resource_version.is_empty() {

@@ -74,6 +74,21 @@ impl Target {
 /// The objects found, and what could not be found.
 pub type Found = (Vec<Target>, Vec<Failure>);
 
+impl<'a> Choice<'a> {
+    /// What is named, unread; the other fields say more.
+    pub fn of(words: &'a [String], files: &'a Files) -> Self {
+        Self {
+            words,
+            files,
+            selector: "",
+            field_selector: "",
+            all: false,
+            all_namespaces: false,
+            fetch: false,
+        }
+    }
+}
+
 impl Choice<'_> {
     /// The objects; what cannot be found does not keep the others from being worked on.
     pub async fn targets(&self, connection: &Connection, resources: &Resources) -> Outcome<Found> {

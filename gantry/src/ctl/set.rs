@@ -50,15 +50,18 @@ pub struct Which {
 
 impl Which {
     fn choice<'a>(&'a self, words: &'a [String]) -> Choice<'a> {
-        Choice {
-            words,
-            files: &self.files,
-            selector: &self.selector,
-            field_selector: "",
-            all: self.all,
-            all_namespaces: false,
-            fetch: true,
-        }
+        Choice { selector: &self.selector, all: self.all, fetch: true, ..Choice::of(words, &self.files) }
+    }
+
+    /// Changes the objects named by `words` as [`each`] does.
+    async fn change_each(
+        &self,
+        connection: &Connection,
+        resources: &Resources,
+        words: &[String],
+        change: impl Fn(&Resource, &mut Value) -> Outcome<String>,
+    ) -> Outcome {
+        each(&self.change, connection, resources, self.choice(words), "kubectl-set", change).await
     }
 }
 
@@ -169,15 +172,7 @@ async fn image(connection: &Connection, resources: &Resources, arguments: &Argum
         }
         Ok("image updated".to_owned())
     };
-    each(
-        &arguments.which.change,
-        connection,
-        resources,
-        arguments.which.choice(&words),
-        "kubectl-set",
-        change,
-    )
-    .await
+    arguments.which.change_each(connection, resources, &words, change).await
 }
 
 fn parsed(text: &str) -> Outcome<Vec<(String, String)>> {
@@ -215,15 +210,7 @@ async fn amounts(connection: &Connection, resources: &Resources, arguments: &Res
         }
         Ok("resource requirements updated".to_owned())
     };
-    each(
-        &arguments.which.change,
-        connection,
-        resources,
-        arguments.which.choice(&arguments.words),
-        "kubectl-set",
-        change,
-    )
-    .await
+    arguments.which.change_each(connection, resources, &arguments.words, change).await
 }
 
 async fn selector(connection: &Connection, resources: &Resources, arguments: &Arguments) -> Outcome {
@@ -240,8 +227,7 @@ async fn selector(connection: &Connection, resources: &Resources, arguments: &Ar
         object["spec"]["selector"] = wanted["matchLabels"].clone();
         Ok("selector updated".to_owned())
     };
-    each(&arguments.which.change, connection, resources, arguments.which.choice(words), "kubectl-set", change)
-        .await
+    arguments.which.change_each(connection, resources, words, change).await
 }
 
 async fn account(connection: &Connection, resources: &Resources, arguments: &Arguments) -> Outcome {
@@ -255,8 +241,7 @@ async fn account(connection: &Connection, resources: &Resources, arguments: &Arg
         }
         Ok("serviceaccount updated".to_owned())
     };
-    each(&arguments.which.change, connection, resources, arguments.which.choice(words), "kubectl-set", change)
-        .await
+    arguments.which.change_each(connection, resources, words, change).await
 }
 
 async fn subject(connection: &Connection, resources: &Resources, arguments: &SubjectArguments) -> Outcome {
@@ -288,13 +273,5 @@ async fn subject(connection: &Connection, resources: &Resources, arguments: &Sub
         object["subjects"] = Value::Array(subjects);
         Ok("subjects updated".to_owned())
     };
-    each(
-        &arguments.which.change,
-        connection,
-        resources,
-        arguments.which.choice(&arguments.words),
-        "kubectl-set",
-        change,
-    )
-    .await
+    arguments.which.change_each(connection, resources, &arguments.words, change).await
 }

@@ -130,13 +130,11 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     };
     let resources = Resources::discover(connection).await?;
     let choice = Choice {
-        words: &arguments.words,
-        files: &arguments.files,
         selector: &arguments.selector,
         field_selector: &arguments.field_selector,
         all: arguments.all,
         all_namespaces: arguments.all_namespaces,
-        fetch: false,
+        ..Choice::of(&arguments.words, &arguments.files)
     };
     let report = output::Report::new(&arguments.output, output::DryRun::None)?;
     let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);

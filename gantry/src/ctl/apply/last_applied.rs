@@ -59,13 +59,10 @@ pub struct Set {
 impl View {
     fn choice(&self) -> Choice<'_> {
         Choice {
-            words: &self.words,
-            files: &self.files,
             selector: &self.selector,
-            field_selector: "",
             all: self.all,
-            all_namespaces: false,
             fetch: true,
+            ..Choice::of(&self.words, &self.files)
         }
     }
 }
@@ -126,15 +123,7 @@ impl Set {
     async fn run(&self, connection: &Connection, resources: &Resources) -> Outcome {
         let (report, sender) =
             (self.change.report()?, self.change.sender(connection, "kubectl-last-applied")?);
-        let choice = Choice {
-            words: &[],
-            files: &self.files,
-            selector: "",
-            field_selector: "",
-            all: false,
-            all_namespaces: false,
-            fetch: false,
-        };
+        let choice = Choice::of(&[], &self.files);
         for target in choice.exactly(connection, resources).await? {
             let current = connection.get(&target.path()).await?;
             if current["metadata"]["annotations"][LAST_APPLIED].is_null() && !self.create_annotation {

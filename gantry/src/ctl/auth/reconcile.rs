@@ -33,15 +33,7 @@ pub async fn run(connection: &Connection, arguments: &Arguments) -> Outcome {
     let resources = Resources::discover(connection).await?;
     let (report, sender) =
         (arguments.change.report()?, arguments.change.sender(connection, "kubectl-auth-reconcile")?);
-    let choice = Choice {
-        words: &[],
-        files: &arguments.files,
-        selector: "",
-        field_selector: "",
-        all: false,
-        all_namespaces: false,
-        fetch: false,
-    };
+    let choice = Choice::of(&[], &arguments.files);
     for mut target in choice.exactly(connection, &resources).await? {
         let (field, exact) = match target.resource.kind.as_str() {
             "Role" | "ClusterRole" => ("rules", arguments.remove_extra_permissions),

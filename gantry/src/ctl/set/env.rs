@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{Which, containers, pod_spec};
-use crate::ctl::change::each;
 use crate::ctl::connection::Connection;
 use crate::ctl::manifest::text_of;
 use crate::ctl::resources::{Resource, Resources};
@@ -87,15 +86,7 @@ pub async fn run(connection: &Connection, resources: &Resources, arguments: Argu
         }
         Ok("env updated".to_owned())
     };
-    each(
-        &arguments.which.change,
-        connection,
-        resources,
-        arguments.which.choice(&words),
-        "kubectl-set",
-        change,
-    )
-    .await
+    arguments.which.change_each(connection, resources, &words, change).await
 }
 
 fn from_input() -> Outcome<Vec<Value>> {
