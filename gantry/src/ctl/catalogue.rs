@@ -133,7 +133,7 @@ pub async fn version(connection: Option<&Connection>, arguments: &VersionArgumen
     }
     match arguments.output.as_str() {
         "json" => print!("{}", json_text(&all).replace("    ", "  ")),
-        "yaml" => print!("{}", crate::ctl::output::yaml::emit(&all)),
+        "yaml" => print!("{}", api::codec::yaml::emit(&all)),
         "" => {
             for (title, field) in [("Client", "clientVersion"), ("Server", "serverVersion")] {
                 if let Some(version) = all[field]["gitVersion"].as_str() {

@@ -142,7 +142,7 @@ impl Kubeconfig {
         let mut options = std::fs::OpenOptions::new();
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.write(true).create(true).truncate(true).open(&self.path)?;
-        std::io::Write::write_all(&mut file, crate::ctl::output::yaml::emit(&self.content).as_bytes())?;
+        std::io::Write::write_all(&mut file, api::codec::yaml::emit(&self.content).as_bytes())?;
         Ok(())
     }
 
@@ -276,7 +276,7 @@ impl Kubeconfig {
             entries::redact(&mut self.content);
         }
         match view.output.split_once('=').unwrap_or((view.output.as_str(), "")) {
-            ("yaml", _) => print!("{}", crate::ctl::output::yaml::emit(&self.content)),
+            ("yaml", _) => print!("{}", api::codec::yaml::emit(&self.content)),
             ("json", _) => print!("{}", json_text(&self.content)),
             ("jsonpath", template) => {
                 let template = api::jsonpath::Template::parse(template).map_err(Failure::new)?;

@@ -9,7 +9,7 @@ use super::connection::{Connection, query};
 use super::manifest::Files;
 use super::output::{DryRun, DryRunFlag};
 use super::resources::Resources;
-use super::selection::{Choice, Target};
+use super::selection::{Many, Target};
 use super::{Failure, Outcome};
 
 /// Flags of `delete`.
@@ -19,18 +19,8 @@ pub struct Arguments {
     words: Vec<String>,
     #[command(flatten)]
     files: Files,
-    /// Every object of the type in the namespace.
-    #[arg(long)]
-    all: bool,
-    /// In every namespace.
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    /// Label selector.
-    #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
-    selector: String,
-    /// Field selector.
-    #[arg(long, value_name = "SELECTOR", default_value = "")]
-    field_selector: String,
+    #[command(flatten)]
+    many: Many,
     /// What happens to dependents: `background`, `foreground` or `orphan`.
     #[arg(long, value_name = "HOW", default_value = "background", num_args = 0..=1, default_missing_value = "background", require_equals = true)]
     cascade: String,
@@ -74,13 +64,7 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let (options, grace) = arguments.options()?;
     let dry_run = arguments.dry_run.parse()?;
     let resources = Resources::discover(connection).await?;
-    let choice = Choice {
-        selector: &arguments.selector,
-        field_selector: &arguments.field_selector,
-        all: arguments.all,
-        all_namespaces: arguments.all_namespaces,
-        ..Choice::of(&arguments.words, &arguments.files)
-    };
+    let choice = arguments.many.choice(&arguments.words, &arguments.files);
     let (targets, mut failures) = choice.targets(connection, &resources).await?;
     if arguments.interactive && !confirmed(&targets)? {
         println!("deletion is cancelled");
@@ -92,7 +76,8 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
         );
     }
     let (mut waiting, mut found) = (Vec::new(), !targets.is_empty());
-    let ignore_missing = arguments.ignore_not_found.unwrap_or(arguments.all && arguments.files.is_empty());
+    let ignore_missing =
+        arguments.ignore_not_found.unwrap_or(arguments.many.all && arguments.files.is_empty());
     for target in targets {
         let outcome = match dry_run {
             DryRun::Client => connection.get(&target.path()).await,
@@ -149,7 +134,7 @@ impl Arguments {
                 )));
             }
         };
-        if self.all && !self.selector.is_empty() {
+        if self.many.all && !self.many.selector.is_empty() {
             return Err(Failure::new("cannot set --all and --selector at the same time"));
         }
         if !self.output.is_empty() && self.output != "name" {

@@ -147,7 +147,7 @@ fn write(path: &Path, mut object: Value, arguments: &Arguments) -> Outcome {
     if !arguments.show_managed_fields {
         hide_managed_fields(&mut object);
     }
-    std::fs::write(path, crate::ctl::output::yaml::emit(&object))?;
+    std::fs::write(path, api::codec::yaml::emit(&object))?;
     Ok(())
 }
 

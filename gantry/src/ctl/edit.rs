@@ -98,7 +98,7 @@ async fn one(connection: &Connection, arguments: &Arguments, target: &Target) ->
 /// # Errors
 /// When the editor cannot be started or fails, or the result is no YAML twice in a row.
 pub fn in_editor(object: &Value, as_json: bool, trouble: &str) -> Outcome<Option<Value>> {
-    let body = if as_json { json_text(object) } else { crate::ctl::output::yaml::emit(object) };
+    let body = if as_json { json_text(object) } else { api::codec::yaml::emit(object) };
     let notes: String = trouble.lines().map(|line| format!("# {line}\n")).collect();
     let mut text = format!("{HEADER}{notes}{}{body}", if notes.is_empty() { "" } else { "#\n" });
     loop {

@@ -1,6 +1,8 @@
 //! `gantry history`: who changed an object, when, and what; and how the past is asked for.
 //!
-//! Entry points: [`run`]; [`moment`] for `get --at`, [`history_path`] and [`change`] for `undo`.
+//! What controllers report (status, their annotations) is left out unless asked for.
+//!
+//! Entry points: [`run`]; [`moment`] for `get --at`; [`history_path`], [`change`] and [`is_report`] for `undo`.
 
 use anyhow::{Context as _, anyhow, bail};
 use component_base::clock::{RealClock, rfc3339_seconds};
@@ -14,15 +16,23 @@ use super::{Outcome, Scope, aligned};
 /// Characters of a value in a line; `-o yaml` has it whole.
 const SHOWN: usize = 60;
 
+/// Versions looked at for changes worth telling.
+pub const DEPTH: &str = "1000";
+/// Annotations that controllers write; what they say is about now.
+pub const CONTROLLED: [&str; 2] = ["deployment.kubernetes.io/", "gantry.dev/"];
+
 /// Flags of `history`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// TYPE NAME or TYPE/NAME; the object may be gone.
     #[arg(required = true)]
     words: Vec<String>,
-    /// The newest changes only [default: 100].
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    limit: u32,
+    /// The newest changes only.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    limit: usize,
+    /// Also changes of nothing but status and what controllers note in annotations.
+    #[arg(long)]
+    all: bool,
     /// `yaml` or `json`.
     #[arg(short, long, value_name = "FORMAT", default_value = "")]
     output: String,
@@ -35,10 +45,15 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let resources = Resources::discover(connection).await?;
     let (resource, name) = resources.one(&arguments.words)?;
     let path = resource.object(&connection.namespace(&arguments.scope), &name);
-    let limit = if arguments.limit == 0 { String::new() } else { arguments.limit.to_string() };
-    let document = connection.get(&history_path(&path, &limit)).await?;
+    let mut document = connection.get(&history_path(&path, DEPTH)).await?;
+    let hidden = choose(&mut document, arguments.limit, arguments.all);
     match arguments.output.as_str() {
-        "" => print!("{}", render(&document)),
+        "" => {
+            print!("{}", render(&document));
+            if hidden > 0 {
+                eprintln!("Changes of status only that are not shown: {hidden}; --all shows them.");
+            }
+        }
         "yaml" => print!("{}", api::codec::yaml::emit(&document)),
         "json" => println!("{}", serde_json::to_string_pretty(&document).context("cannot write JSON")?),
         other => Err(anyhow!(
@@ -46,6 +61,31 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
         ))?,
     }
     Ok(())
+}
+
+/// Keeps the newest `limit` items, without those that only report unless `all`; returns how many of these
+/// were left out.
+fn choose(document: &mut Value, limit: usize, all: bool) -> usize {
+    let Some(items) = document["items"].as_array_mut() else { return 0 };
+    let whole = items.len();
+    items.retain(|item| all || !only_reports(item));
+    let hidden = whole - items.len();
+    items.drain(..items.len().saturating_sub(limit));
+    hidden
+}
+
+/// Whether a change is of nothing but what controllers write about the object.
+fn only_reports(item: &Value) -> bool {
+    let paths = item["changes"].as_array().into_iter().flatten().filter_map(|change| change["path"].as_str());
+    item["change"] == "changed" && paths.into_iter().all(is_report)
+}
+
+/// Whether a field says how things are, not what somebody wants.
+pub fn is_report(path: &str) -> bool {
+    let annotation =
+        path.strip_prefix("metadata.annotations").map(|rest| rest.trim_start_matches(['.', '[']));
+    path.split(['.', '[']).next() == Some("status")
+        || annotation.is_some_and(|key| CONTROLLED.iter().any(|prefix| key.starts_with(prefix)))
 }
 
 /// Where the history of an object is.
@@ -148,6 +188,31 @@ mod tests {
         for bad in ["", "m", "10x", "yesterday", "99999999999999999d"] {
             assert!(moment(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn reports_are_left_out() {
+        let item = |change: &str, paths: &[&str]| {
+            let changes: Vec<Value> = paths.iter().map(|path| json!({ "path": path })).collect();
+            json!({"change": change, "changes": changes})
+        };
+        let document = json!({"items": [
+            item("created", &[]),
+            item("changed", &["status.replicas", "metadata.annotations[deployment.kubernetes.io/revision]"]),
+            item("changed", &["spec.replicas", "status.replicas"]),
+            item("changed", &["metadata.annotations[a.b/c]"]),
+            item("changed", &["metadata.deletionTimestamp"]),
+            item("removed", &[]),
+        ]});
+        let chosen = |limit: usize, all: bool| {
+            let mut document = document.clone();
+            let hidden = choose(&mut document, limit, all);
+            (document["items"].as_array().map_or(0, Vec::len), hidden)
+        };
+        assert_eq!(chosen(100, false), (5, 1));
+        assert_eq!(chosen(100, true), (6, 0));
+        assert_eq!(chosen(2, false), (2, 1));
+        assert_eq!(chosen(0, false), (0, 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::manifest::Files;
 use super::output::{DryRun, Report};
 use super::resources::Resources;
-use super::selection::{Choice, Target};
+use super::selection::{Choice, Many, Target};
 use super::{Failure, Outcome};
 
 /// Flags of both.
@@ -31,18 +31,8 @@ pub struct Arguments {
     /// Only if the object is at this revision.
     #[arg(long, value_name = "REVISION", default_value = "")]
     resource_version: String,
-    /// Every object of the type in the namespace.
-    #[arg(long)]
-    all: bool,
-    /// In every namespace.
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    /// Label selector.
-    #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
-    selector: String,
-    /// Field selector.
-    #[arg(long, value_name = "SELECTOR", default_value = "")]
-    field_selector: String,
+    #[command(flatten)]
+    many: Many,
 }
 
 /// Which part of metadata.
@@ -105,14 +95,7 @@ pub async fn run(connection: &Connection, arguments: Arguments, part: Part) -> O
         }));
     }
     let resources = Resources::discover(connection).await?;
-    let choice = Choice {
-        selector: &arguments.selector,
-        field_selector: &arguments.field_selector,
-        all: arguments.all,
-        all_namespaces: arguments.all_namespaces,
-        fetch: !arguments.local,
-        ..Choice::of(&words, &arguments.files)
-    };
+    let choice = Choice { fetch: !arguments.local, ..arguments.many.choice(&words, &arguments.files) };
     let (targets, mut failures) = choice.targets(connection, &resources).await?;
     let work = Work { connection, report: arguments.change.report()?, arguments: &arguments, changes, part };
     for target in &targets {

@@ -5,7 +5,6 @@
 
 mod columns;
 mod sorting;
-pub mod yaml;
 
 use anyhow::anyhow;
 use api::jsonpath::Template;
@@ -116,7 +115,7 @@ impl Format {
     pub fn print(&self, object: &Value) -> Outcome {
         match self {
             Self::Json => print!("{}", json_text(object)),
-            Self::Yaml => print!("{}", yaml::emit(object)),
+            Self::Yaml => print!("{}", api::codec::yaml::emit(object)),
             Self::JsonPath { template, as_json: true, .. } => {
                 let values = Value::Array(template.values(object).into_iter().cloned().collect());
                 print!("{}", json_text(&values));

@@ -71,6 +71,36 @@ impl Target {
     }
 }
 
+/// Flags that choose several objects of a type.
+#[derive(clap::Args)]
+pub struct Many {
+    /// Every object of the type in the namespace.
+    #[arg(long)]
+    pub all: bool,
+    /// In every namespace.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Label selector.
+    #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
+    pub selector: String,
+    /// Field selector.
+    #[arg(long, value_name = "SELECTOR", default_value = "")]
+    pub field_selector: String,
+}
+
+impl Many {
+    /// What is chosen, unread.
+    pub fn choice<'a>(&'a self, words: &'a [String], files: &'a Files) -> Choice<'a> {
+        Choice {
+            selector: &self.selector,
+            field_selector: &self.field_selector,
+            all: self.all,
+            all_namespaces: self.all_namespaces,
+            ..Choice::of(words, files)
+        }
+    }
+}
+
 /// The objects found, and what could not be found.
 pub type Found = (Vec<Target>, Vec<Failure>);
 

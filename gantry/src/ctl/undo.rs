@@ -7,15 +7,12 @@ use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
 
 use super::connection::{Connection, query};
+use super::history::{self, CONTROLLED, DEPTH};
 use super::resources::{Resource, Resources};
-use super::{Outcome, Scope, history, undelete};
+use super::{Outcome, Scope, undelete};
 
 /// Who undoes, in history and in managed fields.
 const MANAGER: &str = "gantry-undo";
-/// Annotations that controllers write; what they say is about now.
-const CONTROLLED: [&str; 2] = ["deployment.kubernetes.io/", "gantry.dev/"];
-/// Changes looked at for the last one that can be undone.
-const DEPTH: &str = "500";
 
 /// Flags of `undo`.
 #[derive(clap::Args)]
@@ -145,17 +142,12 @@ fn target(items: &[Value], uid: Option<&str>, asked: Option<u64>) -> anyhow::Res
 /// Whether a change was to more than status and what controllers keep.
 fn is_wish(item: &Value) -> bool {
     let paths = item["changes"].as_array().into_iter().flatten().filter_map(|change| change["path"].as_str());
-    paths.into_iter().any(|path| match path.split(['.', '[']).next() {
-        Some("status") => false,
-        Some("metadata") => {
-            path.starts_with("metadata.labels")
-                || path
-                    .strip_prefix("metadata.annotations")
-                    .map(|rest| rest.trim_start_matches(['.', '[']))
-                    .is_some_and(|key| !CONTROLLED.iter().any(|prefix| key.starts_with(prefix)))
-        }
-        _ => true,
-    })
+    let wished = |path: &str| {
+        !path.starts_with("metadata")
+            || path.starts_with("metadata.labels")
+            || path.starts_with("metadata.annotations")
+    };
+    paths.into_iter().any(|path| wished(path) && !history::is_report(path))
 }
 
 /// The present object with the wishes of a past one.

@@ -8,7 +8,7 @@ use super::delete::duration;
 use super::manifest::Files;
 use super::output;
 use super::resources::Resources;
-use super::selection::{Choice, Target};
+use super::selection::{Many, Target};
 use super::{Failure, Outcome};
 
 /// Flags of `wait`.
@@ -26,18 +26,8 @@ pub struct Arguments {
     /// How long to wait for each; 0 looks once, negative waits a week.
     #[arg(long, value_name = "DURATION", default_value = "30s", allow_hyphen_values = true)]
     timeout: String,
-    /// Every object of the type in the namespace.
-    #[arg(long)]
-    all: bool,
-    /// In every namespace.
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
-    /// Label selector.
-    #[arg(short = 'l', long, value_name = "SELECTOR", default_value = "")]
-    selector: String,
-    /// Field selector.
-    #[arg(long, value_name = "SELECTOR", default_value = "")]
-    field_selector: String,
+    #[command(flatten)]
+    many: Many,
 }
 
 /// What is waited for.
@@ -129,13 +119,7 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
         false => duration(&arguments.timeout, "--timeout")?,
     };
     let resources = Resources::discover(connection).await?;
-    let choice = Choice {
-        selector: &arguments.selector,
-        field_selector: &arguments.field_selector,
-        all: arguments.all,
-        all_namespaces: arguments.all_namespaces,
-        ..Choice::of(&arguments.words, &arguments.files)
-    };
+    let choice = arguments.many.choice(&arguments.words, &arguments.files);
     let report = output::Report::new(&arguments.output, output::DryRun::None)?;
     let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
     let (targets, mut failures) = choice.targets(connection, &resources).await?;

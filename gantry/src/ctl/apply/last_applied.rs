@@ -76,7 +76,7 @@ pub async fn run(connection: &Connection, command: Command) -> Outcome {
                 let last = remembered(&target)?;
                 match view.output.as_str() {
                     "json" => print!("{}", json_text(&last)),
-                    "yaml" | "" => print!("{}", crate::ctl::output::yaml::emit(&last)),
+                    "yaml" | "" => print!("{}", api::codec::yaml::emit(&last)),
                     other => {
                         return Err(Failure::new(format!(
                             "Unexpected -o output mode: {other}, the flag 'output' must be one of yaml|json"

@@ -342,6 +342,7 @@ fn is_time(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, prop_assert_eq, proptest};
     use serde_json::json;
 
     use super::emit;
@@ -394,6 +395,20 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].len() > 80 && lines[1].starts_with("  word"), "{text}");
-        assert_eq!(api::codec::yaml::decode_all(&text).expect("YAML")[0]["a"], words);
+        assert_eq!(super::super::decode_all(&text).expect("YAML")[0]["a"], words);
+    }
+
+    proptest! {
+        #[test]
+        fn texts_read_back_as_written(
+            key in "[a-z -~\u{85}\u{2028}é:#'\"\n]{0,6}",
+            text in "([-a-y01.:#'\" \n\t~+_]{0,9}|.{0,200}|[a-z ]{60,200})",
+            indented in any::<bool>(),
+        ) {
+            let inner = json!({key: text});
+            let value = if indented { json!({"in": [[inner]]}) } else { inner };
+            let written = emit(&value);
+            prop_assert_eq!(&super::super::decode(written.as_bytes()).expect("YAML").value, &value, "{}", written);
+        }
     }
 }
