@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::command::{Lines, Output, run};
+use crate::etcd::Etcd;
 use crate::eventually::eventually;
 
 /// Long enough for anything that is not waiting for a back-off or an autoscaler.
@@ -18,6 +19,8 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// A running `gantry up`; dropped, it takes the cluster down again.
 pub struct Cluster {
     gantry: PathBuf,
+    /// Where its objects are, if not in its data directory; ends before the folder goes.
+    etcd: Option<Etcd>,
     dir: tempfile::TempDir,
     bind: String,
     process: Option<Child>,
@@ -34,7 +37,12 @@ impl Cluster {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         // Socket paths are at most 107 bytes long, so the folder's name is short.
         let dir = tempfile::Builder::new().prefix("gt").tempdir_in("/tmp")?;
-        let mut cluster = Self { gantry, dir, bind: format!("127.0.0.1:{port}"), process: None };
+        let etcd = match std::env::var("GANTRY_E2E_STORE").as_deref() {
+            Ok("etcd") => Some(Etcd::start(dir.path())?),
+            Ok("embedded") | Err(_) => None,
+            Ok(other) => bail!("GANTRY_E2E_STORE={other}: the clusters' store is `embedded` or `etcd`"),
+        };
+        let mut cluster = Self { gantry, etcd, dir, bind: format!("127.0.0.1:{port}"), process: None };
         let images = std::env::var("GANTRY_IMAGES").context("GANTRY_IMAGES; use `cargo xtask test`")?;
         let mut load = vec!["image".to_owned(), "load".to_owned()];
         for entry in std::fs::read_dir(&images).with_context(|| format!("cannot read {images}"))? {
@@ -86,8 +94,9 @@ impl Cluster {
     pub fn up(&mut self) -> Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
         let ready = self.dir.path().join("ready");
+        let engine = self.etcd.as_ref().map_or("embedded".to_owned(), Etcd::engine);
         let child = Command::new(&self.gantry)
-            .args(["up", "--bind", &self.bind, "--node-name", "node-1", "--data-dir"])
+            .args(["up", "--bind", &self.bind, "--node-name", "node-1", "--store", &engine, "--data-dir"])
             .arg(self.data_dir())
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(&ready)?)
