@@ -4,6 +4,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Reason, Status};
 use axum::body::Body;
@@ -43,8 +44,11 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         audit_id,
     );
     let work = async {
-        let options = Options { pretty: reader.pretty, ..Options::parse(info.verb, &pairs?)? };
-        filter(Arc::clone(&server), info.clone(), options, request).await
+        let pairs = pairs?;
+        let limit = time_limit(&server, &info, &pairs)?;
+        let options = Options { pretty: reader.pretty, ..Options::parse(info.verb, &pairs)? };
+        let work = filter(Arc::clone(&server), info.clone(), options, request);
+        in_time(&server, limit, work).await
     };
     let outcome = AssertUnwindSafe(work).catch_unwind().instrument(span.clone()).await;
     let response = match outcome {
@@ -70,6 +74,45 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
     let took = server.clock.monotonic().saturating_sub(started);
     server.measures.record(&info, response.status(), took);
     response
+}
+
+/// How long a request may take: as the server allows, or less if the caller says so. `None` for one that
+/// lasts.
+fn time_limit(
+    server: &Server,
+    info: &RequestInfo,
+    pairs: &[(String, String)],
+) -> Result<Option<Duration>, Status> {
+    if info.is_long_running() {
+        return Ok(None);
+    }
+    let most = server.config.timeouts.request;
+    let asked = pairs.iter().find(|(key, value)| key == "timeout" && !value.is_empty());
+    let Some((_, asked)) = asked else { return Ok(Some(most)) };
+    let nanos = api::time::parse_go_duration(asked).ok_or_else(|| {
+        let why = api::time::explain_go_duration(asked);
+        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })?;
+    // None at all means that the caller leaves it to the server.
+    let asked = u64::try_from(nanos).map(Duration::from_nanos).unwrap_or_default();
+    Ok(Some(if asked.is_zero() { most } else { most.min(asked) }))
+}
+
+/// The answer, if it is there in time. A body that never ends is a request that takes too long.
+async fn in_time<T>(
+    server: &Server,
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let Some(limit) = limit else { return work.await };
+    tokio::select! {
+        biased;
+        done = work => done,
+        // The timer is made only for requests that do not answer at once.
+        () = async { server.clock.sleep(limit).await } => {
+            Err(Status::new(Reason::Timeout, "Timeout: request did not complete within the allotted timeout"))
+        }
+    }
 }
 
 async fn filter(

@@ -42,6 +42,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use api::{KindTable, Status};
 use axum::body::Body;
@@ -76,6 +77,33 @@ pub struct Config {
     pub cluster_domain: String,
     /// What is served; usually [`api::kinds::builtin`].
     pub kinds: KindTable,
+    /// How long peers may take.
+    pub timeouts: Timeouts,
+}
+
+/// How long a peer may take before its connection, or its request, ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the TLS handshake, and for the whole header of a request.
+    pub read_header: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// For a request, its body included, unless it is one that lasts (a watch, a log, a stream).
+    pub request: Duration,
+    /// For reading anything of what is written to it.
+    pub stall: Duration,
+}
+
+impl Default for Timeouts {
+    /// Upstream's. It lets connections stall for ever; ours may for as long as a person pauses `kubectl logs -f`.
+    fn default() -> Self {
+        Self {
+            read_header: Duration::from_secs(32),
+            idle: Duration::from_secs(90),
+            request: Duration::from_secs(60),
+            stall: Duration::from_secs(600),
+        }
+    }
 }
 
 /// Why the server did not start.

@@ -89,6 +89,13 @@ impl RequestInfo {
         !self.resource.is_empty()
     }
 
+    /// Whether the request is one that lasts, as upstream's `BasicLongRunningRequestCheck` is set up.
+    pub fn is_long_running(&self) -> bool {
+        self.verb == "watch"
+            || (self.is_resource()
+                && ["attach", "exec", "log", "portforward", "proxy"].contains(&self.subresource.as_str()))
+    }
+
     /// The namespace, `None` when the request is cluster-wide.
     pub fn namespace(&self) -> Option<&str> {
         (!self.namespace.is_empty()).then_some(self.namespace.as_str())

@@ -28,6 +28,9 @@ const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Prefix length of each node's part of the pod addresses.
 const NODE_CIDR_MASK: u8 = 24;
 
+/// Open files and connections of the process, unless it may have more anyway.
+const MOST_DESCRIPTORS: u64 = 65_536;
+
 /// Runs a cluster until SIGINT or SIGTERM.
 ///
 /// # Errors
@@ -38,8 +41,22 @@ pub fn run(flags: Flags) -> Result<()> {
         bail!("pods need root: run as root, or with --no-agent for the control plane only");
     }
     component_base::telemetry::init();
+    allow_connections();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config))
+}
+
+/// A connection is a descriptor, and what a process may open unasked (1,024 under systemd) is soon used up
+/// by clients that only sit there. No more than [`MOST_DESCRIPTORS`]: containers inherit the number, and
+/// some programs walk through it.
+fn allow_connections() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(now, most)| {
+        setrlimit(Resource::RLIMIT_NOFILE, now.max(most.min(MOST_DESCRIPTORS)), most)
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// What every part is given.
@@ -97,6 +114,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             service_range,
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             kinds: api::kinds::builtin(),
+            timeouts: apiserver::Timeouts::default(),
         },
         store,
         Arc::clone(&base.clock),

@@ -25,5 +25,6 @@ pub fn config_in(directory: &Path, bind: Option<SocketAddr>, now: Timestamp) -> 
         service_range: Ipv4Range::parse("10.43.0.0/16").expect("a range"),
         cluster_domain: "cluster.local".to_owned(),
         kinds: api::kinds::builtin(),
+        timeouts: apiserver::Timeouts::default(),
     }
 }

@@ -42,6 +42,7 @@ impl Cluster {
             service_range: Ipv4Range::parse("10.43.0.0/16").expect("a range"),
             cluster_domain: "cluster.local".to_owned(),
             kinds: api::kinds::builtin(),
+            timeouts: apiserver::Timeouts::default(),
         };
         let store: Arc<dyn Store> = Memory::open();
         let server = apiserver::run(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone())

@@ -160,6 +160,7 @@ async fn api_server(
         service_range: apiserver::Ipv4Range::parse("10.43.0.0/16").expect("a range"),
         cluster_domain: "cluster.local".to_owned(),
         kinds: api::kinds::builtin(),
+        timeouts: apiserver::Timeouts::default(),
     };
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     let server = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await;
