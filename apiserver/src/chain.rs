@@ -6,11 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Reason, Status};
+use api::{KindTable, Reason, Status};
 use axum::body::Body;
 use component_base::user::UserInfo;
 use futures::FutureExt as _;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tracing::Instrument as _;
 
@@ -18,8 +18,8 @@ use crate::call::{Call, Server, stored_row};
 use crate::negotiation::Reader;
 use crate::request::{Options, RequestInfo, query_pairs};
 use crate::{
-    authn, authz, component_status, handlers, health, metrics_api, output, paths, reviews, subresources,
-    warnings,
+    authn, authz, component_status, handlers, health, methods, metrics_api, output, paths, reviews,
+    subresources, warnings,
 };
 
 /// Answers one request, whatever happens.
@@ -33,6 +33,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
     let pairs = query_pairs(request.uri());
     let watch = pairs.iter().flatten().any(|(k, v)| k == "watch" && !matches!(v.as_str(), "false" | "0"));
     let info = RequestInfo::parse(request.method(), request.uri(), watch);
+    let is_head = request.method() == Method::HEAD;
     let reader = Reader::of(request.headers(), request.uri().query().unwrap_or_default());
     let span = tracing::debug_span!(
         "request",
@@ -46,7 +47,8 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
     let work = async {
         let pairs = pairs?;
         let limit = time_limit(&server, &info, &pairs)?;
-        let options = Options { pretty: reader.pretty, ..Options::parse(info.verb, &pairs)? };
+        let options = Options::parse(info.verb, &pairs);
+        let options = options.map(|options| Options { pretty: reader.pretty, ..options });
         let work = filter(Arc::clone(&server), info.clone(), options, request);
         in_time(&server, limit, work).await
     };
@@ -63,6 +65,12 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         }
     };
     let mut response = output::finish(response, &reader);
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        methods::allow(&server, &info, response.headers_mut());
+    }
+    if is_head {
+        response = methods::without_body(response);
+    }
     if let Ok(value) = HeaderValue::from_str(&audit_id) {
         response.headers_mut().insert("audit-id", value);
     }
@@ -118,7 +126,7 @@ async fn in_time<T>(
 async fn filter(
     server: Arc<Server>,
     info: RequestInfo,
-    options: Options,
+    options: Result<Options, Status>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let user = authn::authenticate(&server, &mut request).await?;
@@ -128,7 +136,8 @@ async fn filter(
         return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
     }
     authz::authorize(&user, &info)?;
-    dispatch(server, user, info, options, request).await
+    // What the query says wrong is nothing for those who may not ask.
+    dispatch(server, user, info, options?, request).await
 }
 
 async fn dispatch(
@@ -145,10 +154,9 @@ async fn dispatch(
         };
     }
     let kinds = server.kinds();
-    let kind = kinds
-        .resource(&info.group, &info.version, &info.resource)
-        .cloned()
-        .ok_or_else(Status::no_such_path)?;
+    let Some(kind) = kinds.resource(&info.group, &info.version, &info.resource).cloned() else {
+        return no_such_resource(&kinds, &info);
+    };
     let stored = stored_row(&kinds, &kind);
     let agent = request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
     let user_agent = agent.unwrap_or_default().to_owned();
@@ -162,14 +170,28 @@ async fn dispatch(
     Ok(response)
 }
 
+/// 404 for a resource that is not served: of a version of ours as a `Status`, else without a word of the API.
+fn no_such_resource(kinds: &KindTable, info: &RequestInfo) -> Result<Response<Body>, Status> {
+    let mut same = kinds.iter().filter(|kind| kind.group == info.group && kind.version == info.version);
+    if same.any(|kind| !kind.is_custom()) {
+        return Err(Status::no_such_path());
+    }
+    Ok(output::page_not_found())
+}
+
 /// A place for every verb of every kind.
 async fn route(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
     let info = &call.info;
     let namespaced = call.kind.namespaced();
     let wrong_scope = !info.namespace.is_empty() && !namespaced;
-    let needs_namespace = namespaced && info.namespace.is_empty();
-    if wrong_scope || (needs_namespace && (!info.name.is_empty() || info.verb == "create")) {
+    let across = namespaced && info.namespace.is_empty();
+    if wrong_scope || (across && !info.name.is_empty()) {
         return Err(Status::no_such_path());
+    }
+    // All namespaces at once can be read, and nothing else: a slip must not empty the cluster.
+    if across && !["list", "watch"].contains(&info.verb) {
+        let listed = call.kind.verbs.contains(&"list") && !call.kind.is_custom();
+        return Err(if listed { method_not_allowed() } else { Status::no_such_path() });
     }
     if !call.kind.is_stored() {
         return computed(call, request).await;

@@ -229,14 +229,22 @@ fn report(checks: &[(&'static str, bool)], excluded: &[&str]) -> (bool, String) 
     (healthy, report)
 }
 
-/// Named checks, in the order they are shown; `etcd` is the store, whichever engine it is: scripts look for
+/// Names of checks, in the order they are shown; the last is of `/readyz` only.
+const CHECKS: [&str; 4] = ["ping", "log", "etcd", "shutdown"];
+
+/// Every path there is for probes.
+pub(crate) fn paths() -> impl Iterator<Item = String> {
+    ["/healthz", "/livez", "/readyz"].into_iter().flat_map(|root| {
+        let own = CHECKS.into_iter().take(if root == "/readyz" { 4 } else { 3 });
+        own.map(move |name| format!("{root}/{name}")).chain([root.to_owned()])
+    })
+}
+
+/// Whether each is well; `etcd` is the store, whichever engine it is: scripts look for
 /// that name. A draining server is alive but not ready.
 async fn checks(server: &Server, root: &str) -> Vec<(&'static str, bool)> {
-    let mut checks = vec![("ping", true), ("log", true), ("etcd", store_answers(server).await)];
-    if root == "/readyz" {
-        checks.push(("shutdown", !server.shutdown.is_triggered()));
-    }
-    checks
+    let healthy = [true, true, store_answers(server).await, !server.shutdown.is_triggered()];
+    CHECKS.into_iter().zip(healthy).take(if root == "/readyz" { 4 } else { 3 }).collect()
 }
 
 /// Whether the store can be read now: an engine elsewhere may be away while its copies here are whole.
@@ -250,11 +258,21 @@ async fn store_answers(server: &Server) -> bool {
 /// The version clients see: that of the API, then ours.
 pub(crate) fn version() -> Value {
     json!({
-        "major": "1", "minor": "36",
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
         "gitVersion": concat!("v1.36.0+gantry.", env!("CARGO_PKG_VERSION")),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "go1.25", "compiler": "rustc", "platform": "linux/amd64",
+        "goVersion": "go1.25", "compiler": "rustc", "platform": format!("linux/{}", architecture()),
     })
+}
+
+/// As Go names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// Prometheus text.

@@ -20,6 +20,7 @@ mod encode;
 mod expiry;
 mod handlers;
 mod health;
+mod methods;
 mod metrics_api;
 mod negotiation;
 mod node_proxy;

@@ -10,6 +10,7 @@ mod definitions;
 mod descriptions;
 mod gnostic;
 mod paths;
+mod services;
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +39,10 @@ pub struct OpenApi {
     v3: BTreeMap<String, Arc<Group>>,
 }
 
-/// One group and version.
+/// One document of 3.0: a group and version, or a service that belongs to no kind.
 struct Group {
+    /// Below `/openapi/v3/`.
+    path: String,
     kinds: Vec<Arc<Kind>>,
     document: OnceLock<Document>,
 }
@@ -48,7 +51,7 @@ impl Group {
     fn document(&self, descriptions: &LazyCell<Descriptions>) -> &Document {
         self.document.get_or_init(|| {
             let kinds: Vec<&Kind> = self.kinds.iter().map(AsRef::as_ref).collect();
-            Document::compressed(JSON, v3_json(&kinds, descriptions).as_bytes())
+            Document::compressed(JSON, v3_json(&self.path, &kinds, descriptions).as_bytes())
         })
     }
 
@@ -68,11 +71,12 @@ impl OpenApi {
         let known = |path: &str, kinds: &[Arc<Kind>]| {
             before?.v3.get(path).filter(|group| group.is_of(kinds)).map(Arc::clone)
         };
-        let groups = group_versions(&table).into_iter();
+        let groups = documents(&table).into_iter();
         let v3 = groups
             .map(|(path, kinds)| {
                 let group = known(&path, &kinds);
-                (path, group.unwrap_or_else(|| Arc::new(Group { kinds, document: OnceLock::new() })))
+                let new = || Arc::new(Group { path: path.clone(), kinds, document: OnceLock::new() });
+                (path.clone(), group.unwrap_or_else(new))
             })
             .collect();
         Self { table, v2_json: OnceLock::new(), v2_protobuf: OnceLock::new(), v3_index: OnceLock::new(), v3 }
@@ -127,29 +131,55 @@ impl OpenApi {
     }
 }
 
+/// How callers say who they are: upstream names only this way.
+fn security() -> (Value, Value) {
+    let scheme =
+        json!({"type": "apiKey", "in": "header", "name": "authorization", "description": "A bearer token"});
+    (json!({"BearerToken": scheme}), json!([{"BearerToken": []}]))
+}
+
 /// Rows by the path of their group and version.
 fn group_versions(table: &KindTable) -> BTreeMap<String, Vec<Arc<Kind>>> {
     let mut groups: BTreeMap<String, Vec<Arc<Kind>>> = BTreeMap::new();
     for kind in table.iter() {
-        let prefix = if kind.group.is_empty() { "api" } else { "apis" };
-        groups.entry(format!("{prefix}/{}", kind.api_version())).or_default().push(Arc::clone(kind));
+        groups.entry(document_path(kind)).or_default().push(Arc::clone(kind));
     }
     groups
+}
+
+/// `api/v1`, `apis/apps/v1`.
+fn document_path(kind: &Kind) -> String {
+    let prefix = if kind.group.is_empty() { "api" } else { "apis" };
+    format!("{prefix}/{}", kind.api_version())
+}
+
+/// Rows by the path of their document, and the documents without rows.
+fn documents(table: &KindTable) -> BTreeMap<String, Vec<Arc<Kind>>> {
+    let mut all = group_versions(table);
+    let built_in = table.iter().filter(|kind| !kind.is_custom() && !kind.group.is_empty());
+    let groups: BTreeSet<String> = built_in.map(|kind| format!("apis/{}", kind.group)).collect();
+    for path in groups.into_iter().chain(services::ALONE.map(str::to_owned)) {
+        all.entry(path).or_default();
+    }
+    all
 }
 
 fn info() -> Value {
     json!({"title": "Kubernetes", "version": "v1.36.0"})
 }
 
-/// Definitions and paths of these rows in a dialect, one entry at a time.
+/// Definitions and paths of these documents and rows in a dialect, one entry at a time.
 struct Parts<'a> {
+    paths: &'a [String],
     kinds: &'a [&'a Kind],
     dialect: Dialect,
 }
 
 impl Parts<'_> {
     fn each_definition(&self, descriptions: &Descriptions, mut entry: impl FnMut(&str, &Value)) {
-        let roots: BTreeSet<&str> = self.kinds.iter().flat_map(|kind| paths::definitions(kind)).collect();
+        let answers: Vec<String> = self.services().filter_map(services::definition).collect();
+        let mut roots: BTreeSet<&str> = self.kinds.iter().flat_map(|kind| paths::definitions(kind)).collect();
+        roots.extend(answers.iter().map(String::as_str));
         for schema in definitions::closure(roots) {
             entry(schema.name(), &definitions::definition(schema, descriptions, self.dialect));
         }
@@ -159,8 +189,18 @@ impl Parts<'_> {
         }
     }
 
+    /// Documents with an operation of their own. Definitions of custom kinds bring none.
+    fn services(&self) -> impl Iterator<Item = &str> {
+        let is_custom = |path: &str| {
+            let mut kinds = self.kinds.iter().filter(|kind| document_path(kind) == path).peekable();
+            kinds.peek().is_some() && kinds.all(|kind| kind.is_custom())
+        };
+        self.paths.iter().map(String::as_str).filter(move |path| !is_custom(path))
+    }
+
     fn each_path(&self, mut entry: impl FnMut(&str, &Value)) {
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<String, Value> =
+            self.services().filter_map(|path| services::item(path, self.dialect)).collect();
         for kind in self.kinds {
             all.extend(paths::items(kind, self.dialect));
         }
@@ -186,19 +226,23 @@ fn json_object(out: &mut String, fill: impl FnOnce(&mut dyn FnMut(&str, &Value))
 
 fn v2_json(table: &KindTable) -> String {
     let kinds: Vec<&Kind> = table.iter().map(AsRef::as_ref).collect();
-    let parts = Parts { kinds: &kinds, dialect: Dialect::V2 };
+    let paths: Vec<String> = documents(table).into_keys().collect();
+    let parts = Parts { paths: &paths, kinds: &kinds, dialect: Dialect::V2 };
     let descriptions = Descriptions::load();
     let mut out = format!(r#"{{"swagger":"2.0","info":{},"paths":"#, info());
     json_object(&mut out, |entry| parts.each_path(entry));
     out.push_str(r#","definitions":"#);
     json_object(&mut out, |entry| parts.each_definition(&descriptions, entry));
-    out.push('}');
+    let (schemes, required) = security();
+    // Writing into a String cannot fail.
+    let _ = write!(out, r#","securityDefinitions":{schemes},"security":{required}}}"#);
     out
 }
 
 fn v2_protobuf(table: &KindTable) -> Vec<u8> {
     let kinds: Vec<&Kind> = table.iter().map(AsRef::as_ref).collect();
-    let parts = Parts { kinds: &kinds, dialect: Dialect::V2 };
+    let paths: Vec<String> = documents(table).into_keys().collect();
+    let parts = Parts { paths: &paths, kinds: &kinds, dialect: Dialect::V2 };
     let descriptions = Descriptions::load();
     let mut document = gnostic::Document::new(&info());
     parts.each_path(|path, item| document.path(path, item));
@@ -206,13 +250,15 @@ fn v2_protobuf(table: &KindTable) -> Vec<u8> {
     document.finish()
 }
 
-fn v3_json(kinds: &[&Kind], descriptions: &Descriptions) -> String {
-    let parts = Parts { kinds, dialect: Dialect::V3 };
+fn v3_json(path: &str, kinds: &[&Kind], descriptions: &Descriptions) -> String {
+    let parts = Parts { paths: &[path.to_owned()], kinds, dialect: Dialect::V3 };
     let mut out = format!(r#"{{"openapi":"3.0.0","info":{},"paths":"#, info());
     json_object(&mut out, |entry| parts.each_path(entry));
     out.push_str(r#","components":{"schemas":"#);
     json_object(&mut out, |entry| parts.each_definition(descriptions, entry));
-    out.push_str("}}");
+    let (schemes, _) = security();
+    // Writing into a String cannot fail.
+    let _ = write!(out, r#","securitySchemes":{schemes}}}}}"#);
     out
 }
 

@@ -9,7 +9,7 @@ use api::table::IncludeObject;
 use api::{Cause, Kind, Reason, Status};
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -84,6 +84,14 @@ pub(crate) fn text(code: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// What no handler is for, as Go's router says it: clients tell a path that does not exist from an object
+/// that does not by the form of the answer.
+pub(crate) fn page_not_found() -> Response<Body> {
+    let mut response = text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned());
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

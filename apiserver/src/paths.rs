@@ -7,6 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::call::Server;
+use crate::chain::method_not_allowed;
 use crate::request::RequestInfo;
 use crate::{authn, discovery, health, output};
 
@@ -17,10 +18,11 @@ pub(crate) async fn respond(
     query: &[(String, String)],
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Status> {
-    if !["get", "head"].contains(&info.verb) {
-        return Err(Status::no_such_path());
-    }
     let path = info.path.trim_end_matches('/');
+    if !["get", "head"].contains(&info.verb) {
+        let known = path == "/version" || discovery::serve(&server.kinds(), "", path, "").is_some();
+        return if known { Err(method_not_allowed()) } else { Ok(output::page_not_found()) };
+    }
     match path {
         "" => Ok(output::raw_json(StatusCode::OK, &index(server))),
         "/metrics" => Ok(health::metrics(server).await),
@@ -29,7 +31,7 @@ pub(crate) async fn respond(
             let keys = json!({"keys": [server.config.pki.token_key().public_jwk()]});
             Ok(output::raw_json(StatusCode::OK, &keys))
         }
-        _ => describe(server, path, query, headers).await?.ok_or_else(Status::no_such_path),
+        _ => Ok(describe(server, path, query, headers).await?.unwrap_or_else(output::page_not_found)),
     }
 }
 
@@ -54,18 +56,20 @@ async fn describe(
 
 fn index(server: &Server) -> Value {
     let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
         "/api",
         "/apis",
-        "/healthz",
-        "/livez",
+        "/apis/",
         "/metrics",
         "/openapi/v2",
         "/openapi/v3",
-        "/readyz",
+        "/openapi/v3/",
+        "/openid/v1/jwks",
         "/version",
     ]
     .map(str::to_owned)
     .to_vec();
+    paths.extend(health::paths());
     for kind in server.kinds().iter() {
         paths.push(match kind.group.as_ref() {
             "" => format!("/api/{}", kind.version),

@@ -110,7 +110,7 @@ impl World {
 
 async fn show(response: Response<Body>, owners: bool) -> String {
     let mut out = format!("{}", response.status().as_u16());
-    for name in ["content-type", "warning", "retry-after"] {
+    for name in ["content-type", "warning", "retry-after", "allow"] {
         for value in response.headers().get_all(name) {
             let value = value.to_str().expect("text");
             if value != "application/json" {
@@ -254,4 +254,9 @@ fn eviction() {
 #[test]
 fn parts() {
     check("parts.txt");
+}
+
+#[test]
+fn methods() {
+    check("methods.txt");
 }

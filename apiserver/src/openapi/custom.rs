@@ -15,6 +15,15 @@ const API_VERSION: &str = "APIVersion defines the versioned schema of this repre
 const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
+/// What a field means that every object and list has, for definitions whose source does not say.
+pub(super) fn common_field(name: &str) -> Option<&'static str> {
+    match name {
+        "apiVersion" => Some(API_VERSION),
+        "kind" => Some(KIND),
+        _ => None,
+    }
+}
+
 /// Name of the list's definition.
 pub(super) fn list_definition(kind: &Kind) -> String {
     let head = kind.definition.strip_suffix(kind.kind.as_ref()).unwrap_or_default();

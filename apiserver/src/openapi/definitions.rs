@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use api::schema::{FieldRef, ListType, Raw, Schema, Type, facts};
 use serde_json::{Map, Value, json};
 
+use super::custom;
 use super::descriptions::Descriptions;
 
 /// Which OpenAPI.
@@ -79,7 +80,8 @@ pub(super) fn definition(schema: Schema<'static>, descriptions: &Descriptions, d
     out.insert("type".to_owned(), json!("object"));
     let mut properties = Map::new();
     for field in schema.fields() {
-        let description = descriptions.of_field(name, field.name());
+        let common = || custom::common_field(field.name()).filter(|_| !schema.gvks().is_empty());
+        let description = descriptions.of_field(name, field.name()).or_else(common);
         properties.insert(field.name().to_owned(), property(field, description, dialect));
     }
     if !properties.is_empty() {
@@ -134,7 +136,9 @@ fn property(field: FieldRef<'static>, description: Option<&str>, dialect: Dialec
     if let Some(text) = description {
         out.insert("description".to_owned(), Value::from(text));
     }
-    if let Some(default) = field.default().and_then(|text| serde_json::from_str(text).ok()) {
+    // Documents of 2.0 name no defaults.
+    let default = field.default().filter(|_| dialect == Dialect::V3);
+    if let Some(default) = default.and_then(|text| serde_json::from_str(text).ok()) {
         out.insert("default".to_owned(), default);
     }
     if let Some(list_type) = field.marked_list_type() {

@@ -41,6 +41,7 @@ impl Descriptions {
             autoscaling::v2::HorizontalPodAutoscaler,
             authentication::v1::TokenRequest, coordination::v1::Lease, discovery::v1::EndpointSlice,
             events::v1::Event, policy::v1::Eviction, apiextensions::v1::CustomResourceDefinition, meta::DeleteOptions, meta::Status,
+            meta::APIGroupList, meta::APIResourceList, meta::APIVersions,
             rbac::v1::ClusterRole, rbac::v1::ClusterRoleBinding, rbac::v1::Role, rbac::v1::RoleBinding,
             networking::v1::Ingress, networking::v1::IngressClass, networking::v1::IPAddress,
             networking::v1::NetworkPolicy, networking::v1::ServiceCIDR,

@@ -54,7 +54,8 @@ fn named(name: &str, value: &Message) -> Message {
 
 fn path_item(item: &Value) -> Message {
     let mut message = Message::default();
-    for (tag, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")] {
+    let methods = ["get", "put", "post", "delete", "options", "head", "patch"];
+    for (tag, method) in (2..).zip(methods) {
         if let Some(value) = item.get(method) {
             message.message(tag, &operation(value));
         }
@@ -81,6 +82,7 @@ fn operation(value: &Value) -> Message {
         responses.message(1, &named(code, &wrapped(1, &body)));
     }
     message.message(9, &responses);
+    message.texts_of(10, value, "schemes");
     extensions(&mut message, 13, value);
     message
 }

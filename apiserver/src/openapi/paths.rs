@@ -22,7 +22,28 @@ const PATCH_TYPES: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
-const PRODUCED: [&str; 2] = ["application/json", "application/yaml"];
+const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
+const TEXT: &str = "text/plain";
+const ANYTHING: &str = "*/*";
+/// Deletes of these answer with the object as it was, those of others with a `Status`.
+const RETURNED_AT_DELETION: [(&str, &str); 16] = [
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("", "Pod"),
+    ("", "PodTemplate"),
+    ("", "ResourceQuota"),
+    ("", "Service"),
+    ("", "ServiceAccount"),
+    ("resource.k8s.io", "DeviceClass"),
+    ("resource.k8s.io", "ResourceClaim"),
+    ("resource.k8s.io", "ResourceClaimTemplate"),
+    ("resource.k8s.io", "ResourceSlice"),
+    ("storage.k8s.io", "CSIDriver"),
+    ("storage.k8s.io", "CSINode"),
+    ("storage.k8s.io", "StorageClass"),
+    ("storage.k8s.io", "VolumeAttachment"),
+    ("storage.k8s.io", "VolumeAttributesClass"),
+];
 
 /// Query parameters: name, type, what it does.
 type Parameter = (&'static str, &'static str, &'static str);
@@ -44,6 +65,7 @@ const LIST: [Parameter; 10] = [
     ("timeoutSeconds", "integer", "Longest time the request may take."),
     ("watch", "boolean", "Stream changes instead of answering with a list."),
 ];
+const PRETTY: Parameter = ("pretty", "string", "If `true`, the answer is indented.");
 const DELETE: [Parameter; 4] = [
     ("dryRun", "string", "With `All`, the request is processed but nothing is stored."),
     ("gracePeriodSeconds", "integer", "Seconds until the object is gone; 0 means at once."),
@@ -53,7 +75,7 @@ const DELETE: [Parameter; 4] = [
 
 /// Definitions the row's operations speak of.
 pub(super) fn definitions(kind: &Kind) -> Vec<&str> {
-    let mut names: Vec<&str> = vec![STATUS, DELETE_OPTIONS, PATCH, &kind.definition];
+    let mut names: Vec<&str> = vec![STATUS, DELETE_OPTIONS, PATCH, WATCH_EVENT, &kind.definition];
     if kind.is_custom() {
         names.extend([super::custom::OBJECT_META, super::custom::LIST_META]);
     }
@@ -101,7 +123,19 @@ pub(super) fn items(kind: &Kind, dialect: Dialect) -> BTreeMap<String, Value> {
     };
     let object = format!("{collection}/{{name}}");
     for sub in &kind.subresources {
-        items.insert(format!("{object}/{}", sub.name), row.subresource(sub));
+        items.insert(format!("{object}/{}", sub.name), row.subresource(sub, ""));
+        if sub.name == "proxy" {
+            items.insert(format!("{object}/proxy/{{path}}"), row.subresource(sub, "WithPath"));
+        }
+    }
+    if kind.verbs.contains(&"watch") && !kind.is_custom() {
+        let below = |path: &str| path.replacen(&root, &format!("{root}/watch"), 1);
+        if kind.namespaced() {
+            items.insert(format!("{root}/watch/{plural}"), row.watch("ListForAllNamespaces", false, &[]));
+        }
+        let namespace: &[&str] = if kind.namespaced() { &["namespace"] } else { &[] };
+        items.insert(below(&collection), row.watch("List", kind.namespaced(), namespace));
+        items.insert(below(&object), row.watch("", kind.namespaced(), &[&["name"], namespace].concat()));
     }
     items.insert(collection, row.collection());
     items.insert(object, row.object());
@@ -120,6 +154,8 @@ struct Operation<'a> {
     action: &'static str,
     /// First word of the operation's id.
     verb: &'static str,
+    /// What stands before the scope in the id: `Collection`, or the method of a connection.
+    infix: &'static str,
     /// Last part of the id.
     suffix: String,
     group_version_kind: (&'a str, &'a str, &'a str),
@@ -137,6 +173,7 @@ impl<'a> Row<'a> {
         Operation {
             action,
             verb,
+            infix: "",
             suffix: self.kind.kind.to_string(),
             group_version_kind: (&self.kind.group, &self.kind.version, &self.kind.kind),
             query: Vec::new(),
@@ -179,7 +216,8 @@ impl<'a> Row<'a> {
                 query,
                 body: Some(DELETE_OPTIONS.into()),
                 answer: Some(STATUS.into()),
-                ..self.operation("deletecollection", "deleteCollection")
+                infix: "Collection",
+                ..self.operation("deletecollection", "delete")
             };
             self.add(&mut item, "delete", &delete, self.kind.namespaced());
         }
@@ -201,10 +239,12 @@ impl<'a> Row<'a> {
             self.add(&mut item, "patch", &self.patch(), namespaced);
         }
         if self.serves("delete") {
+            let returned =
+                RETURNED_AT_DELETION.contains(&(self.kind.group.as_ref(), self.kind.kind.as_ref()));
             let delete = Operation {
                 query: DELETE.to_vec(),
                 body: Some(DELETE_OPTIONS.into()),
-                answer: Some(STATUS.into()),
+                answer: Some(if returned { self.kind.definition.clone() } else { STATUS.into() }),
                 ..self.operation("delete", "delete")
             };
             self.add(&mut item, "delete", &delete, namespaced);
@@ -217,17 +257,43 @@ impl<'a> Row<'a> {
         Operation { query, body: Some(PATCH.into()), ..self.operation("patch", "patch") }
     }
 
-    fn subresource(&self, sub: &'a Subresource) -> Value {
+    /// The older way to watch: the deprecated paths below `/watch`.
+    fn watch(&self, suffix: &str, namespaced: bool, parameters: &[&str]) -> Value {
+        let mut item = self.item(parameters);
+        let action = if suffix.is_empty() { "watch" } else { "watchlist" };
+        let mut watch = Operation {
+            query: LIST.to_vec(),
+            answer: Some(WATCH_EVENT.into()),
+            ..self.operation(action, "watch")
+        };
+        watch.suffix.push_str(suffix);
+        self.add(&mut item, "get", &watch, namespaced);
+        Value::Object(item)
+    }
+
+    fn subresource(&self, sub: &'a Subresource, suffix: &str) -> Value {
         let mut item = self.named_item();
+        if !suffix.is_empty() {
+            let path = self.path_parameter("path");
+            item.entry("parameters")
+                .or_insert_with(|| json!([]))
+                .as_array_mut()
+                .into_iter()
+                .for_each(|parameters| parameters.push(path.clone()));
+        }
         let definition = sub_definition(self.kind, sub);
         let stream = ["attach", "exec", "portforward", "proxy"].contains(&sub.name.as_ref());
-        for verb in &sub.verbs {
+        // What is proxied may be asked in any way.
+        let more: &[&str] = if sub.name == "proxy" { &["head", "options"] } else { &[] };
+        for verb in sub.verbs.iter().chain(more) {
             let (method, action, word) = match *verb {
                 "get" => ("get", "get", "read"),
                 "create" => ("post", "post", "create"),
                 "update" => ("put", "put", "replace"),
                 "patch" => ("patch", "patch", "patch"),
                 "delete" => ("delete", "delete", "delete"),
+                "head" => ("head", "connect", "connect"),
+                "options" => ("options", "connect", "connect"),
                 _ => continue,
             };
             let base = if *verb == "patch" { self.patch() } else { self.operation(action, word) };
@@ -237,9 +303,10 @@ impl<'a> Row<'a> {
                 ..base
             };
             operation.suffix.push_str(&capitalised(&sub.name));
+            operation.suffix.push_str(suffix);
             if stream {
-                operation.action = "connect";
-                operation.verb = connect_word(method);
+                (operation.action, operation.verb, operation.infix) = ("connect", "connect", title(method));
+                (operation.query, operation.body, operation.answer) = (Vec::new(), None, None);
             } else if matches!(*verb, "create" | "update") {
                 operation.body = definition.clone();
                 operation.query = WRITE.to_vec();
@@ -290,22 +357,25 @@ impl<'a> Row<'a> {
         let scope = if namespaced { "Namespaced" } else { "" };
         let tag = group_word(&self.kind.group);
         let id = format!(
-            "{}{}{}{scope}{}",
+            "{}{}{}{}{scope}{}",
             operation.verb,
-            tag.iter().map(|part| capitalised(part)).collect::<String>(),
+            capitalised(&tag),
             capitalised(&self.kind.version),
+            operation.infix,
             operation.suffix,
         );
         let mut out = json!({
-            "tags": [format!("{}_{}", tag.join(""), self.kind.version)],
+            "tags": [format!("{tag}_{}", self.kind.version)],
             "description": format!("{} {}", operation.verb, self.kind.kind),
             "operationId": id,
             "x-kubernetes-action": operation.action,
             "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
         });
+        let pretty = (operation.action != "connect").then_some(&PRETTY);
         let mut parameters: Vec<Value> = operation
             .query
             .iter()
+            .chain(pretty)
             .map(|(name, ty, description)| {
                 let mut parameter =
                     json!({"name": name, "in": "query", "uniqueItems": true, "description": description});
@@ -313,11 +383,16 @@ impl<'a> Row<'a> {
                 parameter
             })
             .collect();
+        let produced = self.produced(operation);
+        if self.dialect == Dialect::V2 {
+            out["schemes"] = json!(["https"]);
+            out["produces"] = json!(produced);
+        }
         self.add_body(&mut out, &mut parameters, method, operation.body.as_deref());
         if !parameters.is_empty() {
             out["parameters"] = Value::Array(parameters);
         }
-        out["responses"] = self.responses(operation.answer.as_deref());
+        out["responses"] = self.responses(operation, &produced);
         item.insert(method.to_owned(), out);
     }
 
@@ -325,7 +400,6 @@ impl<'a> Row<'a> {
         let patch = method == "patch";
         if self.dialect == Dialect::V2 {
             out["consumes"] = if patch { json!(self.patch_types()) } else { json!(["*/*"]) };
-            out["produces"] = json!(PRODUCED);
             if let Some(body) = body {
                 let schema = self.dialect.reference(body);
                 parameters.push(
@@ -351,36 +425,70 @@ impl<'a> Row<'a> {
         types.iter().map(|ty| ((*ty).to_owned(), json!({"schema": schema}))).collect::<Map<_, _>>().into()
     }
 
-    fn responses(&self, answer: Option<&str>) -> Value {
-        let schema = answer.map_or_else(|| json!({"type": "string"}), |name| self.dialect.reference(name));
-        let ok = match self.dialect {
-            Dialect::V2 => json!({"description": "OK", "schema": schema}),
-            Dialect::V3 => json!({"description": "OK", "content": self.content(&PRODUCED, schema)}),
+    /// Media types of an operation's answers.
+    fn produced(&self, operation: &Operation<'_>) -> Vec<&'static str> {
+        let (group, version, kind) = (&self.kind.group, &self.kind.version, &self.kind.kind);
+        let protobuf = api::codec::protobuf::knows(group, version, kind);
+        let objects = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+        let streams = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+        let known = |types: &[&'static str]| -> Vec<&'static str> {
+            types.iter().filter(|ty| protobuf || !ty.contains("protobuf")).copied().collect()
         };
-        json!({"200": ok, "401": {"description": "Unauthorized"}})
+        match operation.action {
+            "connect" => vec![ANYTHING],
+            "list" | "watch" | "watchlist" => known(&[&objects[..], &streams].concat()),
+            // A log.
+            _ if operation.answer.is_none() => known(&[&[TEXT], &objects[..]].concat()),
+            _ => known(&objects),
+        }
+    }
+
+    fn responses(&self, operation: &Operation<'_>, produced: &[&str]) -> Value {
+        let answer = operation.answer.as_deref();
+        let schema = answer.map_or_else(|| json!({"type": "string"}), |name| self.dialect.reference(name));
+        let codes: &[(&str, &str)] = match operation.action {
+            "patch" if self.kind.is_custom() => &[("200", "OK")],
+            "post" => &[("200", "OK"), ("201", "Created"), ("202", "Accepted")],
+            "put" | "patch" => &[("200", "OK"), ("201", "Created")],
+            "delete" => &[("200", "OK"), ("202", "Accepted")],
+            _ => &[("200", "OK")],
+        };
+        let mut responses = json!({"401": {"description": "Unauthorized"}});
+        for (code, words) in codes {
+            responses[*code] = match self.dialect {
+                Dialect::V2 => json!({"description": words, "schema": schema}),
+                Dialect::V3 => {
+                    json!({"description": words, "content": self.content(produced, schema.clone())})
+                }
+            };
+        }
+        responses
     }
 }
 
-/// `rbac.authorization.k8s.io` → `rbac`, `authorization`; `core` for the core group.
-fn group_word(group: &str) -> Vec<String> {
-    let group = group.strip_suffix(".k8s.io").unwrap_or(group);
-    match group {
-        "" => vec!["core".to_owned()],
-        group => group.split('.').map(str::to_owned).collect(),
+/// `rbac.authorization.k8s.io` → `rbacAuthorization`; `core` for the core group.
+pub(super) fn group_word(group: &str) -> String {
+    let mut parts = group.strip_suffix(".k8s.io").unwrap_or(group).split('.');
+    match parts.next() {
+        None | Some("") => "core".to_owned(),
+        Some(first) => [first.to_owned()].into_iter().chain(parts.map(capitalised)).collect(),
     }
 }
 
-fn connect_word(method: &str) -> &'static str {
+/// A method as operation ids have it.
+fn title(method: &str) -> &'static str {
     match method {
-        "get" => "connectGet",
-        "post" => "connectPost",
-        "put" => "connectPut",
-        "patch" => "connectPatch",
-        _ => "connectDelete",
+        "get" => "Get",
+        "post" => "Post",
+        "put" => "Put",
+        "patch" => "Patch",
+        "head" => "Head",
+        "options" => "Options",
+        _ => "Delete",
     }
 }
 
-fn capitalised(word: &str) -> String {
+pub(super) fn capitalised(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
