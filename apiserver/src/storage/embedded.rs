@@ -22,6 +22,7 @@ use super::{
 
 mod disk;
 mod lock;
+mod wal;
 mod writer;
 
 pub mod snapshot;
@@ -77,7 +78,7 @@ impl Embedded {
     /// # Errors
     /// [`StoreError::Engine`] when another process has it (the text names its pid) or the file cannot be
     /// opened, [`StoreError::Version`] when another version wrote it, [`StoreError::Damaged`] when a
-    /// current value is not what was written.
+    /// current value is not what was written, or what was acknowledged is not there any more.
     pub fn open(directory: &Path, clock: SharedClock) -> Result<Arc<Self>, StoreError> {
         Self::open_with(directory, clock, Limits::default())
     }
@@ -95,6 +96,7 @@ impl Embedded {
         let lock = DirectoryLock::take(directory)?;
         let path = directory.join("store.db");
         let place = |error| located(error, &path);
+        wal::check(&directory.join("store.db-wal"))?;
         let connection = disk::open_writer(&path).map_err(place)?;
         if let Some(pages) = limits.max_pages {
             connection

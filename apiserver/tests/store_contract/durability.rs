@@ -146,6 +146,33 @@ async fn another_format_is_refused_with_a_clear_text() {
 }
 
 #[tokio::test]
+async fn a_file_of_an_older_format_is_brought_up_to_date() {
+    const TWO: &str =
+        "UPDATE marks SET revision = 1 WHERE name IN ('floor', 'swept'); PRAGMA user_version = 2;";
+    const ONE: &str =
+        "ALTER TABLE revisions DROP COLUMN author; DROP TABLE authors; UPDATE keys SET live = live & 1;
+        DELETE FROM marks WHERE name = 'sum'; PRAGMA user_version = 1;";
+    for older in [TWO.to_owned(), format!("{TWO}{ONE}")] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = open(directory.path(), Limits::default()).expect("a store");
+        store.transact(vec![create("/a", "x")]).await.expect("created");
+        store.transact(vec![update("/a", 1, "y")]).await.expect("updated");
+        store.compact(1).await.expect("compacted");
+        store.close().await;
+        let file = rusqlite::Connection::open(directory.path().join("store.db")).expect("the file");
+        file.execute_batch(&older).expect("as an older gantry left it");
+        drop(file);
+        for _ in 0..2 {
+            let store = open(directory.path(), Limits::default()).expect("the older store");
+            assert_eq!(store.revision(), 2);
+            assert!(store.get("/a", Some(1)).await.expect("a read").is_some());
+            assert!(matches!(store.get("/a", Some(0)).await, Err(StoreError::Compacted { floor: 1, .. })));
+            store.close().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_second_process_is_told_who_has_the_store() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path(), Limits::default()).expect("a store");

@@ -8,12 +8,14 @@
 //! mark [`SUM`] is the sum of them all, so that one that is gone or not what it was is noticed at start.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 
+use super::snapshot;
 use crate::storage::hub::key_of;
 use crate::storage::{Author, Entry, Event, Page, Revision, StoreError, Version};
 
@@ -21,11 +23,14 @@ pub(super) mod past;
 pub(super) mod sweep;
 
 /// The layout of the file; raised when an older Gantry could not read what this one writes. Format 1 had
-/// no authors; it is brought up to date when it is opened.
-pub(super) const FORMAT: i64 = 2;
+/// no authors, format 2 no checks in its marks; they are brought up to date when they are opened.
+pub(super) const FORMAT: i64 = 3;
 
 /// `gntr` in the file's header, so that `file` and we can tell it from any other SQLite file.
 const APPLICATION_ID: i64 = 0x676e_7472;
+
+/// Bytes of an SQLite file's header; a file that is shorter was cut off.
+const HEADER_BYTES: u64 = 100;
 
 /// Bits of a row id that number the operations of one transaction.
 const SLOT_BITS: u32 = 16;
@@ -44,9 +49,11 @@ const SCHEMA: &str = "
     INSERT INTO marks VALUES ('floor', 0), ('swept', 0), ('sum', 0);
     CREATE TABLE authors (id INTEGER PRIMARY KEY, author TEXT NOT NULL);";
 
+/// Bits of a stored mark that hold its revision; those above hold a check.
+const MARK_BITS: u32 = 44;
+
 /// What makes a file of format 1 one of format 2.
 const FROM_FORMAT_1: &str = "
-    BEGIN IMMEDIATE;
     ALTER TABLE revisions ADD COLUMN author INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE authors (id INTEGER PRIMARY KEY, author TEXT NOT NULL);
     INSERT INTO marks VALUES ('sum', 0);";
@@ -103,10 +110,23 @@ fn end_of(prefix: &str) -> String {
     format!("{prefix}\u{10FFFF}")
 }
 
-/// Opens the file for its one writer, makes it if it is new, and refuses one it cannot read.
+/// Opens the file for its one writer, makes it if there is none, and refuses one it cannot read.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let act = format!("open {}", path.display());
-    let connection = Connection::open(path).map_err(failed(&act))?;
+    match path.metadata() {
+        // SQLite would take it for a new file.
+        Ok(file) if file.len() < HEADER_BYTES => {
+            return Err(StoreError::Damaged(format!(
+                "it is only {} bytes long; stop gantry and restore a snapshot into an empty data directory",
+                file.len()
+            )));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => make(path)?,
+        Err(error) => return Err(StoreError::Engine { act, source: error.into() }),
+    }
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed(&act))?;
     check_format(&connection, path)?;
     // 4 MB of cache for the writer and 2 MB for the reader: current entries are in memory anyway.
     connection
@@ -115,19 +135,57 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
              PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;",
         )
         .map_err(failed(&act))?;
-    if pragma(&connection, "user_version")? == 0 {
-        let create = format!(
-            "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
-        );
-        connection.execute_batch(&create).map_err(failed(&act))?;
-    } else if pragma(&connection, "user_version")? == 1 {
-        bring_up_to_date(&connection).map_err(failed(&act))?;
-    }
+    bring_up_to_date(&connection)?;
     Ok(connection)
 }
 
-/// Makes a file of format 1 one of format 2, as a whole or not at all.
-fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> {
+/// Makes an empty store, which has its name only when it is whole: an empty file of that name is damage.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let partial = path.with_extension("db.new");
+    let act = format!("make {}", partial.display());
+    // One that a killed process left behind.
+    let _stale = std::fs::remove_file(&partial);
+    let connection = Connection::open(&partial).map_err(failed(&act))?;
+    connection
+        .execute_batch(&format!(
+            "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+        ))
+        .and_then(|()| finish_format(&connection))
+        .map_err(failed(&act))?;
+    connection.close().map_err(|(_, error)| failed(&act)(error))?;
+    std::fs::rename(&partial, path)
+        .and_then(|()| snapshot::sync_parent(path))
+        .map_err(|source| StoreError::Engine { act, source: source.into() })
+}
+
+/// Makes a file of an earlier format one of the present format, as a whole or not at all.
+pub(super) fn bring_up_to_date(connection: &Connection) -> Result<(), StoreError> {
+    let format = pragma(connection, "user_version")?;
+    if format == FORMAT {
+        return Ok(());
+    }
+    let steps = || {
+        connection.execute_batch("BEGIN IMMEDIATE;")?;
+        if format == 1 {
+            add_authors(connection)?;
+        }
+        finish_format(connection)
+    };
+    steps().map_err(failed("bring the store's file up to date"))
+}
+
+/// Checks the marks of a new file, or of one of format 2, and ends the transaction.
+fn finish_format(connection: &Connection) -> rusqlite::Result<()> {
+    for name in [FLOOR, SWEPT] {
+        let plain: i64 =
+            connection.query_row("SELECT revision FROM marks WHERE name = ?1", [name], |row| row.get(0))?;
+        set_mark(connection, name, plain.cast_unsigned())?;
+    }
+    connection.execute_batch(&format!("PRAGMA user_version = {FORMAT}; COMMIT;"))
+}
+
+/// Makes a file of format 1 one of format 2 within the surrounding transaction.
+fn add_authors(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(FROM_FORMAT_1)?;
     let rows: Vec<(String, i64, bool)> = connection
         .prepare("SELECT key, id, live FROM keys")?
@@ -141,8 +199,7 @@ fn bring_up_to_date(connection: &Connection) -> rusqlite::Result<()> {
             connection.prepare_cached("UPDATE keys SET live = ?3 WHERE key = ?1 AND id = ?2")?;
         statement.execute(params![key, id, mark])?;
     }
-    set_mark(connection, SUM, sum)?;
-    connection.execute_batch("PRAGMA user_version = 2; COMMIT;")
+    add_to_sum(connection, sum)
 }
 
 /// Opens the file for history reads.
@@ -157,7 +214,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 pub(super) fn check_format(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let (application, format) = (pragma(connection, "application_id")?, pragma(connection, "user_version")?);
     match (application, format) {
-        (0, 0) | (APPLICATION_ID, 1 | FORMAT) => Ok(()),
+        (APPLICATION_ID, 1..=FORMAT) => Ok(()),
         (APPLICATION_ID, other) => Err(StoreError::Version(format!(
             "{} is in store format {other}, this gantry reads format {FORMAT}: start the gantry that wrote it, or choose another data directory",
             path.display()
@@ -176,21 +233,48 @@ pub(super) fn pragma(connection: &Connection, name: &str) -> Result<i64, StoreEr
         .map_err(failed(&format!("read the store's {name}")))
 }
 
-/// A persisted mark.
+/// A persisted mark, [`FLOOR`] or [`SWEPT`].
 pub(super) fn mark(connection: &Connection, name: &str) -> Result<Revision, StoreError> {
-    connection
+    let stored: Option<i64> = connection
         .prepare_cached("SELECT revision FROM marks WHERE name = ?1")
-        .and_then(|mut statement| statement.query_row([name], |row| row.get::<_, i64>(0)))
-        .map(i64::cast_unsigned)
-        .map_err(failed("read the store's marks"))
+        .and_then(|mut statement| statement.query_row([name], |row| row.get(0)).optional())
+        .map_err(failed("read the store's marks"))?;
+    let revision = stored.map(|stored| stored.cast_unsigned() & ((1 << MARK_BITS) - 1));
+    revision.filter(|revision| Some(checked_mark(name, *revision)) == stored).ok_or_else(|| {
+        StoreError::Damaged(format!(
+            "the mark {name} in table marks does not match its checksum; stop gantry and restore a snapshot into an empty data directory"
+        ))
+    })
 }
 
-/// Persists a mark with the surrounding transaction.
+/// Persists a mark, [`FLOOR`] or [`SWEPT`], with the surrounding transaction.
 pub(super) fn set_mark(connection: &Connection, name: &str, revision: Revision) -> rusqlite::Result<()> {
+    write_mark(connection, name, checked_mark(name, revision))
+}
+
+fn write_mark(connection: &Connection, name: &str, stored: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached("UPDATE marks SET revision = ?2 WHERE name = ?1")?
-        .execute(params![name, revision.cast_signed()])
+        .execute(params![name, stored])
         .map(drop)
+}
+
+/// A mark as it is stored: nothing else tells whether it is what it was.
+fn checked_mark(name: &str, revision: Revision) -> i64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(name.as_bytes());
+    hasher.update(&revision.to_le_bytes());
+    // Some bit of the check is always set, so that no plain number passes for a mark.
+    let check = u64::from(hasher.finalize() >> (MARK_BITS - 32 + 1)) | 1;
+    (check << MARK_BITS | revision).cast_signed()
+}
+
+/// The sum of all rows of `keys`, as it should be.
+fn sum_mark(connection: &Connection) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached("SELECT revision FROM marks WHERE name = ?1")?;
+    let sum: Option<i64> = statement.query_row([SUM], |row| row.get(0)).optional()?;
+    // A sum that is gone does not fit, but for one store in 2^64.
+    Ok(sum.unwrap_or_default().cast_unsigned())
 }
 
 /// What a row's checksum covers; the author only if there is one, as in format 1.
@@ -220,10 +304,7 @@ fn live_mark(key: &str, id: i64, live: bool) -> i64 {
 /// Adds to the sum of all rows of `keys` within the surrounding transaction.
 fn add_to_sum(connection: &Connection, more: u64) -> rusqlite::Result<()> {
     // SQLite's own addition would overflow into a floating-point number.
-    let sum: i64 = connection
-        .prepare_cached("SELECT revision FROM marks WHERE name = ?1")?
-        .query_row([SUM], |row| row.get(0))?;
-    set_mark(connection, SUM, sum.cast_unsigned().wrapping_add(more))
+    write_mark(connection, SUM, sum_mark(connection)?.wrapping_add(more).cast_signed())
 }
 
 /// The numbers of authors, as the writer knows them.
@@ -352,7 +433,13 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     let newest: Option<i64> =
         connection.query_row("SELECT MAX(id) FROM revisions", [], |row| row.get(0)).map_err(failed(act))?;
     let (floor, swept) = (mark(connection, FLOOR)?, mark(connection, SWEPT)?);
-    check_keys(connection)?;
+    let newest_key = check_keys(connection)?;
+    let newest_row = newest.unwrap_or_default();
+    if newest_row != newest_key {
+        return Err(StoreError::Damaged(format!(
+            "tables revisions and keys end at different rows ({newest_row} and {newest_key}); stop gantry and restore a snapshot into an empty data directory"
+        )));
+    }
     let mut current = BTreeMap::new();
     each_newest(connection, "", None, i64::MAX, |key, id| {
         let found = row_by_id(connection, key, id)?;
@@ -361,16 +448,16 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
         Ok(())
     })?;
     // Compaction removes removals, so the newest row may be older than the newest revision.
-    let revision = newest.map_or(0, revision_of).max(floor);
+    let revision = revision_of(newest_row).max(floor);
     Ok(Loaded { current, revision, floor, swept })
 }
 
-/// Checks every row of `keys`, and that none is missing.
-fn check_keys(connection: &Connection) -> Result<(), StoreError> {
+/// Checks every row of `keys`, and that none is missing; the greatest id in it.
+fn check_keys(connection: &Connection) -> Result<i64, StoreError> {
     let act = "check the store's keys";
     let mut statement = connection.prepare("SELECT key, id, live FROM keys").map_err(failed(act))?;
     let mut rows = statement.query([]).map_err(failed(act))?;
-    let mut sum = 0_u64;
+    let (mut sum, mut newest) = (0_u64, 0);
     while let Some(row) = rows.next().map_err(failed(act))? {
         let (key, id, live): (String, i64, i64) =
             (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))().map_err(failed(act))?;
@@ -378,9 +465,10 @@ fn check_keys(connection: &Connection) -> Result<(), StoreError> {
             return Err(damaged(id, &key));
         }
         sum = sum.wrapping_add(live.cast_unsigned());
+        newest = newest.max(id);
     }
-    if sum == mark(connection, SUM)? {
-        return Ok(());
+    if sum == sum_mark(connection).map_err(failed(act))? {
+        return Ok(newest);
     }
     Err(StoreError::Damaged(
         "rows of table keys are missing; stop gantry and restore a snapshot into an empty data directory"

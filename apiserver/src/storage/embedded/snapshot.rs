@@ -113,8 +113,9 @@ pub fn save(directory: &Path, file: &Path, version: &str, time: &str) -> Result<
         .execute("VACUUM INTO ?1", [body.0.to_string_lossy()])
         .map_err(disk::failed("copy the store"))?;
     drop(connection);
-    let copy = Connection::open_with_flags(&body.0, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    let copy = Connection::open_with_flags(&body.0, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .map_err(disk::failed("open the copy"))?;
+    disk::bring_up_to_date(&copy)?;
     let counted = disk::count_checked(&copy)?;
     drop(copy);
     let mut source = File::open(&body.0).map_err(failed("read", &body.0))?;
@@ -148,7 +149,7 @@ fn write(summary: &Summary, body: &Path, file: &Path) -> Result<(), StoreError> 
 }
 
 /// Makes a new name in a directory durable.
-fn sync_parent(path: &Path) -> std::io::Result<()> {
+pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => File::open(parent)?.sync_all(),
         None => File::open(".")?.sync_all(),
@@ -261,6 +262,7 @@ pub fn restore(file: &Path, directory: &Path) -> Result<Summary, StoreError> {
     let connection = Connection::open_with_flags(&partial.0, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .map_err(disk::failed("open the restored store"))?;
     disk::check_format(&connection, &partial.0)?;
+    disk::bring_up_to_date(&connection)?;
     disk::set_mark(&connection, disk::FLOOR, summary.revision + REVISION_BUMP)
         .map_err(disk::failed("raise the restored store's revision"))?;
     drop(connection);
