@@ -11,6 +11,8 @@ mod managed;
 pub mod scale;
 mod settle;
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::field_set::FieldSet;
@@ -124,11 +126,16 @@ impl Writer<'_> {
         new: &Value,
         comparison: typed::Comparison,
     ) -> Managed {
-        let taken = comparison.modified.union(&comparison.added);
-        let mut objects = settle::Change::new(self, live, new);
-        objects.know(self.api_version, comparison);
-        objects.take(&mut managed, None);
-        let set = taken.difference(&unowned());
+        let mut set = if managed.is_empty() {
+            comparison.into_set()
+        } else {
+            let set = comparison.clone().into_set();
+            let mut objects = settle::Change::new(self, live, new);
+            objects.know(self.api_version, comparison);
+            objects.take(&mut managed, None);
+            set
+        };
+        set.subtract(&UNOWNED);
         if !set.is_empty() {
             managed.grow(self.identity_of(name, Operation::Update), set, self.api_version, self.now);
         }
@@ -207,7 +214,7 @@ impl Writer<'_> {
             return Err(conflicts);
         }
         change.take(&mut managed, Some(&applier));
-        managed.strip(&applier, &unowned());
+        managed.strip(&applier, &UNOWNED);
         let changed = new != *live;
         if changed {
             managed.stamp(&applier, self.now);
@@ -217,7 +224,7 @@ impl Writer<'_> {
 }
 
 /// What nobody owns: the server keeps it, or it is the object's identity.
-fn unowned() -> FieldSet {
+static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
     FieldSet::of_fields(&[
         &["apiVersion"],
         &["kind"],
@@ -232,7 +239,7 @@ fn unowned() -> FieldSet {
         &["metadata", "managedFields"],
         &["metadata", "resourceVersion"],
     ])
-}
+});
 
 /// `NAMESPACE/NAME; GROUP/VERSION, Kind=KIND`.
 fn described(object: &Value) -> String {

@@ -105,7 +105,8 @@ impl FieldSet {
         all
     }
 
-    fn absorb(&mut self, other: Self) {
+    /// Adds the paths of the other set.
+    pub(crate) fn absorb(&mut self, other: Self) {
         if self.nodes.is_empty() {
             *self = other;
             return;
@@ -128,24 +129,49 @@ impl FieldSet {
     /// Paths of this set that are not in the other.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        self.filter(|element, node| {
-            let Some(theirs) = other.nodes.get(element) else { return Some(node.clone()) };
-            let below = node.below.difference(&theirs.below);
-            Some(Node { member: node.member && !theirs.member, below })
-        })
+        let mut rest = self.clone();
+        rest.subtract(other);
+        rest
+    }
+
+    /// Removes the paths of the other set.
+    pub fn subtract(&mut self, other: &Self) {
+        self.shrink(other, |node, theirs| {
+            node.member &= !theirs.member;
+            node.below.subtract(&theirs.below);
+        });
     }
 
     /// Paths of this set that are neither in the other nor below one of its members.
     #[must_use]
     pub fn recursive_difference(&self, other: &Self) -> Self {
-        self.filter(|element, node| {
-            let Some(theirs) = other.nodes.get(element) else { return Some(node.clone()) };
+        let mut rest = self.clone();
+        rest.subtract_recursively(other);
+        rest
+    }
+
+    /// Removes the paths of the other set and all below its members.
+    pub fn subtract_recursively(&mut self, other: &Self) {
+        self.shrink(other, |node, theirs| {
             if theirs.member {
-                return None;
+                *node = Node::default();
+            } else {
+                node.below.subtract_recursively(&theirs.below);
             }
-            let below = node.below.recursive_difference(&theirs.below);
-            Some(Node { member: node.member, below })
-        })
+        });
+    }
+
+    /// Takes from each node that the other set has, too.
+    fn shrink(&mut self, other: &Self, take: impl Fn(&mut Node, &Node)) {
+        if other.is_empty() {
+            return;
+        }
+        self.nodes.retain(|element, node| {
+            if let Some(theirs) = other.nodes.get(element) {
+                take(node, theirs);
+            }
+            !node.is_empty()
+        });
     }
 
     /// Paths that no other path of the set goes on from.

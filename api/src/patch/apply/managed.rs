@@ -153,9 +153,10 @@ impl Managed {
     }
 
     /// Adds a set to what an updater owns.
-    pub(super) fn grow(&mut self, manager: Manager, set: FieldSet, api_version: &str, now: &str) {
-        let before = self.entries.get(&manager).map(|owned| &owned.set);
-        let set = before.map_or_else(|| set.clone(), |before| set.union(before));
+    pub(super) fn grow(&mut self, manager: Manager, mut set: FieldSet, api_version: &str, now: &str) {
+        if let Some(before) = self.entries.remove(&manager) {
+            set.absorb(before.set);
+        }
         let owned = Owned { set, api_version: api_version.to_owned(), time: Some(now.to_owned()) };
         self.entries.insert(manager, owned);
     }
@@ -171,7 +172,7 @@ impl Managed {
     /// Takes paths from a manager.
     pub(super) fn strip(&mut self, manager: &Manager, paths: &FieldSet) {
         if let Some(owned) = self.entries.get_mut(manager) {
-            owned.set = owned.set.difference(paths);
+            owned.set.subtract(paths);
             if owned.set.is_empty() {
                 self.entries.remove(manager);
             }

@@ -63,9 +63,7 @@ impl<'a> Change<'a> {
             if applier != Some(manager) {
                 let Some(comparison) = self.comparison(&owned.api_version) else { return false };
                 for lost in [&comparison.modified, &comparison.added, &comparison.removed] {
-                    if !lost.is_empty() {
-                        owned.set = owned.set.difference(lost);
-                    }
+                    owned.set.subtract(lost);
                 }
             }
             !owned.set.is_empty()

@@ -26,12 +26,19 @@ impl Comparison {
 
     /// Without these paths and all below them.
     #[must_use]
-    pub fn without(&self, paths: &FieldSet) -> Self {
-        Self {
-            removed: self.removed.recursive_difference(paths),
-            modified: self.modified.recursive_difference(paths),
-            added: self.added.recursive_difference(paths),
+    pub fn without(mut self, paths: &FieldSet) -> Self {
+        for set in [&mut self.removed, &mut self.modified, &mut self.added] {
+            set.subtract_recursively(paths);
         }
+        self
+    }
+
+    /// What the right object sets: new, or otherwise than the left.
+    #[must_use]
+    pub fn into_set(self) -> FieldSet {
+        let mut set = self.added;
+        set.absorb(self.modified);
+        set
     }
 
     fn graft(&mut self, element: &PathElement, found: Found) {

@@ -58,7 +58,7 @@ fn content(story: &Story) -> Value {
 
 fn disjoint(a: &Value, b: &Value, kind: &Kind) -> bool {
     let typing = kind.typing("apps/v1").unwrap();
-    let own = |value: &Value| typed::field_set(typing, value).difference(&unowned());
+    let own = |value: &Value| typed::field_set(typing, value).difference(&UNOWNED);
     let (a, b) = (own(a), own(b));
     // A leaf of one must not lie above something of the other either.
     a.intersection(&b).is_empty() && a.recursive_difference(&b) == a && b.recursive_difference(&a) == b
@@ -132,6 +132,6 @@ proptest! {
         let typing = DEPLOYMENT.typing("apps/v1").unwrap();
         let set = typed::field_set(typing, &b).leaves();
         let left = typed::remove_items(typing, &a, &set);
-        prop_assert!(typed::field_set(typing, &left).intersection(&set).difference(&unowned()).is_empty());
+        prop_assert!(typed::field_set(typing, &left).intersection(&set).difference(&UNOWNED).is_empty());
     }
 }
