@@ -230,6 +230,11 @@ impl Kind {
         self.scope == Scope::Namespaced
     }
 
+    /// Group, version and plural: where the row is served.
+    fn place(&self) -> (&str, &str, &str) {
+        (&self.group, &self.version, &self.plural)
+    }
+
     /// Group and plural of the stored form.
     fn stored_resource(&self) -> (&str, &str) {
         match &self.storage {
@@ -400,7 +405,8 @@ const READ_WRITE: &[&str] = &["get", "patch", "update"];
 /// All served kinds. Cheap to clone and swap as a whole (CRDs replace it).
 #[derive(Clone, Default)]
 pub struct KindTable {
-    by_resource: BTreeMap<(String, String, String), Arc<Kind>>,
+    /// Ordered by [`Kind::place`], no two in one.
+    rows: Vec<Arc<Kind>>,
 }
 
 impl KindTable {
@@ -411,13 +417,15 @@ impl KindTable {
 
     /// A table of rows that others hold, too.
     pub fn of(rows: impl IntoIterator<Item = Arc<Kind>>) -> Self {
-        let key = |k: &Kind| (k.group.to_string(), k.version.to_string(), k.plural.to_string());
-        Self { by_resource: rows.into_iter().map(|k| (key(&k), k)).collect() }
+        let place = |kind: &Kind| (kind.group.clone(), kind.version.clone(), kind.plural.clone());
+        let by_place: BTreeMap<_, _> = rows.into_iter().map(|kind| (place(&kind), kind)).collect();
+        Self { rows: by_place.into_values().collect() }
     }
 
     /// By group, version and plural.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.by_resource.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+        let at = self.rows.binary_search_by(|kind| kind.place().cmp(&(group, version, plural))).ok()?;
+        self.rows.get(at)
     }
 
     /// By `apiVersion` and `kind`.
@@ -427,7 +435,7 @@ impl KindTable {
 
     /// All rows, ordered by group, version, plural.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
-        self.by_resource.values()
+        self.rows.iter()
     }
 }
 

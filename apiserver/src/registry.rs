@@ -66,16 +66,13 @@ pub(crate) async fn create_owned(call: &Call, owners: Owners, mut object: Value)
             object::metadata_mut(&mut candidate).insert("name".to_owned(), name.into());
         }
         let (prepared, checks) = prepare_create(call, candidate).await?;
-        match commit_create(call, &prepared, checks).await? {
+        let name = object::name(&prepared).to_owned();
+        match commit_create(call, &name, prepared, checks).await? {
             Attempt::Done(written) => return Ok(written),
             Attempt::NameTaken if !generate => {
-                return Err(Status::already_exists(
-                    &call.kind.group,
-                    &call.kind.plural,
-                    object::name(&prepared),
-                ));
+                return Err(Status::already_exists(&call.kind.group, &call.kind.plural, &name));
             }
-            again => last = Some((again, object::name(&prepared).to_owned())),
+            again => last = Some((again, name)),
         }
     }
     match last {
@@ -111,12 +108,15 @@ async fn prepare_create(call: &Call, mut object: Value) -> Result<(Value, Vec<Op
     Ok((object, checks))
 }
 
-async fn commit_create(call: &Call, prepared: &Value, checks: Vec<Operation>) -> Result<Attempt, Status> {
-    let mut object = prepared.clone();
-    let name = object::name(&object).to_owned();
+async fn commit_create(
+    call: &Call,
+    name: &str,
+    mut object: Value,
+    checks: Vec<Operation>,
+) -> Result<Attempt, Status> {
     let reservation = call.server.allocators.reserve(&call.stored, &mut object, None, &call.server.rng);
     let reservation = reservation.map_err(|causes| invalid(call, &object, causes))?;
-    let key = call.key(&name);
+    let key = call.key(name);
     if call.options.dry_run {
         let taken = call.server.store.get(&key, None).await.map_err(store_status)?.is_some();
         let bytes = encode::unstored(&call.stored, &object);

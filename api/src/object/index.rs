@@ -23,6 +23,8 @@ pub struct Index {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
+    /// Whether `metadata.deletionTimestamp` is there: a deletion has begun.
+    pub deleting: bool,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// Selectable fields by path, such as `spec.nodeName`; absent fields are absent here, except
@@ -162,6 +164,11 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
                     self.index.namespace = map.next_value()?;
                     continue;
                 }
+                (Place::Metadata, "deletionTimestamp") => {
+                    let time = map.next_value::<Option<Key<'de>>>()?;
+                    self.index.deleting = time.is_some_and(|Key(time)| !time.is_empty());
+                    continue;
+                }
                 (Place::Labels, _) => {
                     let value = map.next_value()?;
                     self.index.labels.insert(key.into_owned(), value);
@@ -224,8 +231,18 @@ mod tests {
         assert_eq!(index.labels, BTreeMap::from([("x".into(), "1".into()), ("y/z".into(), "2".into())]));
         let fields = [("spec.hostNetwork", "true"), ("spec.nodeName", "n"), ("status.phase", "Running")];
         assert_eq!(index.fields, fields.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert!(!index.deleting);
         assert_eq!(index.field("metadata.name"), "a");
         assert_eq!(index.field("status.podIP"), "");
+    }
+
+    #[test]
+    fn knows_that_a_deletion_has_begun() {
+        for (time, deleting) in [("\"2026-01-01T00:00:00Z\"", true), ("null", false), ("\"\"", false)] {
+            let bytes = format!(r#"{{"metadata":{{"deletionTimestamp":{time},"name":"a"}}}}"#);
+            let index = Index::parse(bytes.as_bytes(), &[]);
+            assert_eq!((index.deleting, index.name.as_str()), (deleting, "a"), "{time}");
+        }
     }
 
     #[test]

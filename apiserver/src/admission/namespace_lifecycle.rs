@@ -3,7 +3,7 @@
 use api::{Cause, Status, object};
 use serde_json::Value;
 
-use crate::call::{Call, parse, store_status};
+use crate::call::{Call, index, store_status};
 use crate::storage::{Change, Expect, Operation};
 
 /// Namespaces that may not be deleted.
@@ -19,7 +19,9 @@ pub(super) async fn admit(call: &Call, created: &mut Value) -> Result<Vec<Operat
     let key = api::names::storage_key("", "namespaces", None, namespace);
     let entry = call.server.store.get(&key, None).await.map_err(store_status)?;
     let Some(entry) = entry else { return Err(Status::not_found("", "namespaces", namespace)) };
-    if object::is_deleting(&parse(&entry.bytes)?) {
+    let kinds = call.server.kinds();
+    let row = kinds.resource("", "v1", "namespaces").ok_or_else(Status::no_such_path)?;
+    if index(&entry, row).deleting {
         return Err(terminating(call, created));
     }
     let expect = Expect::Revision(entry.mod_revision);
