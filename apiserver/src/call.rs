@@ -236,10 +236,13 @@ pub(crate) fn index<'a>(entry: &'a Entry, stored: &Kind) -> &'a Index {
 
 /// Parses bytes this server stored.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Status> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        tracing::error!(%error, "a stored object is not JSON");
-        Status::internal("a stored object could not be read")
-    })
+    serde_json::from_slice(bytes).map_err(unreadable)
+}
+
+/// What callers hear of stored bytes that are no JSON.
+pub(crate) fn unreadable(error: serde_json::Error) -> Status {
+    tracing::error!(%error, "a stored object is not JSON");
+    Status::internal("a stored object could not be read")
 }
 
 /// A store failure as callers see it. Conflicts are for the caller to explain.

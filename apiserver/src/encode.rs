@@ -4,6 +4,7 @@
 use api::Kind;
 use bytes::Bytes;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::storage::Draft;
 
@@ -55,6 +56,22 @@ pub(crate) fn at_revision(bytes: &Bytes, revision: u64) -> Bytes {
     out.into()
 }
 
+/// The metadata-only view of an object, made of its bytes without reading more of them than it takes to
+/// find where they end.
+pub(crate) fn metadata_only(api_version: &str, object: &[u8]) -> Result<Bytes, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow)]
+        metadata: &'a RawValue,
+    }
+    let Metadata { metadata } = serde_json::from_slice(object)?;
+    let text = format!(
+        "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{api_version}\",\"metadata\":{}}}",
+        metadata.get()
+    );
+    Ok(Bytes::from(text))
+}
+
 fn members(out: &mut Vec<u8>, object: Option<&Value>, except: &[&str]) {
     let Some(Value::Object(map)) = object else { return };
     for (key, value) in map {
@@ -93,5 +110,11 @@ mod tests {
         let parse = |bytes: &Bytes| serde_json::from_slice::<Value>(bytes).expect("JSON");
         assert_eq!(parse(&bytes), expect("7"));
         assert_eq!(parse(&at_revision(&bytes, 1234)), expect("1234"));
+        let metadata = metadata_only("meta.k8s.io/v1", &bytes).expect("JSON");
+        assert_eq!(
+            parse(&metadata),
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                   "metadata": {"name": "a", "resourceVersion": "7"}})
+        );
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use api::{Cause, Status};
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Response};
@@ -24,6 +24,9 @@ use crate::registry::selection::Selection;
 use crate::storage::{Entry, Event, EventStream, Revision, StoreError};
 use frames::Encoder;
 
+/// Events that are ready together go out together, up to so many bytes: large enough to cost little, small
+/// enough not to hold much.
+const FRAME_BYTES: usize = 64 * 1024;
 /// How often an idle watch that allows it learns the newest revision.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Bounds of a watch whose client names no end; spread, so that clients do not return together.
@@ -121,7 +124,8 @@ struct Feed {
     events: Option<EventStream>,
     initial: VecDeque<Arc<Entry>>,
     end_mark: Option<Revision>,
-    pending: VecDeque<Bytes>,
+    /// Encoded events that have not gone out.
+    frame: BytesMut,
     call: Arc<Call>,
     bookmark: Option<BoxFuture<'static, ()>>,
     end: BoxFuture<'static, ()>,
@@ -149,14 +153,17 @@ impl Feed {
         let asked = call.options.timeout_seconds.filter(|seconds| *seconds > 0);
         let seconds = asked.unwrap_or_else(|| MIN_SECONDS + server.rng.below(EXTRA_SECONDS));
         let encoder = Encoder::new(Arc::clone(call), accepted);
-        let pending = first.failure.iter().map(|status| encoder.error(status)).collect();
+        let mut frame = BytesMut::new();
+        if let Some(status) = &first.failure {
+            encoder.error(&mut frame, status);
+        }
         Self {
             selection,
             encoder,
             events,
             initial: first.entries.into(),
             end_mark: first.end_mark,
-            pending,
+            frame,
             bookmark: call.options.allow_watch_bookmarks.then(|| server.clock.sleep(BOOKMARK_EVERY)),
             end: server.clock.sleep(Duration::from_secs(seconds)),
             shutdown: Box::pin(server.shutdown.token().cancelled_owned()),
@@ -168,26 +175,17 @@ impl Feed {
         }
     }
 
-    /// The next line, `None` at the end.
+    /// The next events, `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(frame) = self.pending.pop_front() {
-                return Some(frame);
+            self.begin();
+            self.catch_up().await;
+            if !self.frame.is_empty() {
+                return Some(self.frame.split().freeze());
             }
-            if let Some(entry) = self.initial.pop_front() {
-                return Some(self.encoder.event("ADDED", &entry.bytes));
-            }
-            if let Some(revision) = self.end_mark.take() {
-                return Some(self.encoder.bookmark(revision, true));
-            }
-            let turn = self.turn().await;
-            match turn {
-                Turn::Event(Some(Ok(event))) => self.take(event).await,
-                Turn::Event(Some(Err(StoreError::Closed))) | Turn::Event(None) => self.events = None,
-                Turn::Event(Some(Err(error))) => {
-                    self.events = None;
-                    self.pending.push_back(self.encoder.error(&store_status(error)));
-                }
+            self.events.as_ref()?;
+            match self.turn().await {
+                Turn::Event(event) => self.follow(event).await,
                 Turn::Bookmark => {
                     self.bookmark = Some(self.call.server.clock.sleep(BOOKMARK_EVERY));
                     self.mark().await;
@@ -199,8 +197,42 @@ impl Feed {
                     self.events = None;
                 }
             }
-            if self.events.is_none() && self.pending.is_empty() {
-                return None;
+        }
+    }
+
+    /// Writes what the watch begins with, or the next part of it.
+    fn begin(&mut self) {
+        while self.frame.len() < FRAME_BYTES
+            && let Some(entry) = self.initial.pop_front()
+        {
+            self.encoder.event(&mut self.frame, "ADDED", &entry.bytes);
+        }
+        if self.initial.is_empty()
+            && let Some(revision) = self.end_mark.take()
+        {
+            self.encoder.bookmark(&mut self.frame, revision, true);
+        }
+    }
+
+    /// Writes the events that wait already, as far as they fit; none before the watch has begun.
+    async fn catch_up(&mut self) {
+        while self.initial.is_empty()
+            && self.frame.len() < FRAME_BYTES
+            && let Some(events) = &mut self.events
+            && let Some(event) = events.next().now_or_never()
+        {
+            self.follow(event).await;
+        }
+    }
+
+    /// Writes one event of the store; what is none ends the watch.
+    async fn follow(&mut self, event: Option<Result<Event, StoreError>>) {
+        match event {
+            Some(Ok(event)) => self.take(event).await,
+            Some(Err(StoreError::Closed)) | None => self.events = None,
+            Some(Err(error)) => {
+                self.events = None;
+                self.encoder.error(&mut self.frame, &store_status(error));
             }
         }
     }
@@ -239,7 +271,7 @@ impl Feed {
                 _ => return,
             }
         }
-        self.pending.push_back(self.encoder.bookmark(revision, false));
+        self.encoder.bookmark(&mut self.frame, revision, false);
     }
 
     /// Translates a store event into what this selection sees of it. What cannot be converted ends the watch.
@@ -247,20 +279,20 @@ impl Feed {
         let revision = event.revision;
         let now = seen(&self.call, &self.selection, event.entry).await;
         let before = seen(&self.call, &self.selection, event.previous).await;
-        let frame = match (now, before) {
-            (Ok(Some(entry)), Ok(None)) => self.encoder.event("ADDED", &entry.bytes),
-            (Ok(Some(entry)), Ok(Some(_))) => self.encoder.event("MODIFIED", &entry.bytes),
+        let out = &mut self.frame;
+        match (now, before) {
+            (Ok(Some(entry)), Ok(None)) => self.encoder.event(out, "ADDED", &entry.bytes),
+            (Ok(Some(entry)), Ok(Some(_))) => self.encoder.event(out, "MODIFIED", &entry.bytes),
             // The last form the client knew, at the revision that took it away.
             (Ok(None), Ok(Some(old))) => {
-                self.encoder.event("DELETED", &crate::encode::at_revision(&old.bytes, revision))
+                self.encoder.event(out, "DELETED", &crate::encode::at_revision(&old.bytes, revision));
             }
-            (Ok(None), Ok(None)) => return,
+            (Ok(None), Ok(None)) => {}
             (Err(status), _) | (_, Err(status)) => {
                 self.events = None;
-                self.encoder.error(&status)
+                self.encoder.error(out, &status);
             }
-        };
-        self.pending.push_back(frame);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events of a watch, in the form the client accepts: JSON lines or framed protobuf.
+//! Events of a watch, in the form the client accepts: JSON lines or framed protobuf, one after the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,8 @@ use api::codec::protobuf;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde_json::{Value, json};
 
-use crate::call::{Call, parse};
+use crate::call::{Call, parse, unreadable};
+use crate::encode;
 use crate::negotiation::{Accepted, Form, Media};
 use crate::output;
 use crate::storage::Revision;
@@ -29,11 +30,11 @@ impl Encoder {
         Self { call, accepted, columns_sent: AtomicBool::new(false) }
     }
 
-    /// An event about an object as stored.
-    pub(super) fn event(&self, kind: &str, stored: &Bytes) -> Bytes {
+    /// Writes an event about an object as stored.
+    pub(super) fn event(&self, out: &mut BytesMut, kind: &str, stored: &Bytes) {
         match self.object(stored) {
-            Ok(object) => self.frame(kind, &object),
-            Err(status) => self.error(&status),
+            Ok(object) => self.frame(out, kind, &object),
+            Err(status) => self.error(out, &status),
         }
     }
 
@@ -43,6 +44,9 @@ impl Encoder {
         let whole = matches!(self.accepted.form, Form::Object | Form::MetadataList);
         if whole && self.accepted.media == Media::Json {
             return Ok(bytes);
+        }
+        if self.accepted.form == Form::Metadata && self.accepted.media == Media::Json {
+            return encode::metadata_only(self.accepted.meta_version(), &bytes).map_err(unreadable);
         }
         let object = parse(&bytes)?;
         let value = match self.accepted.form {
@@ -63,8 +67,8 @@ impl Encoder {
         Ok(table)
     }
 
-    /// An event that only says how far the watch has come.
-    pub(super) fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
+    /// Writes an event that only says how far the watch has come.
+    pub(super) fn bookmark(&self, out: &mut BytesMut, revision: Revision, initial_end: bool) {
         let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial_end {
             metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
@@ -74,35 +78,27 @@ impl Encoder {
         let value = match self.accepted.form {
             Form::Table => match self.table(object) {
                 Ok(table) => table,
-                Err(status) => return self.error(&status),
+                Err(status) => return self.error(out, &status),
             },
             Form::Metadata => output::metadata_only(self.accepted, &object),
             Form::MetadataList | Form::Object => object,
         };
-        self.frame("BOOKMARK", &output::embedded(&value, self.accepted))
+        self.frame(out, "BOOKMARK", &output::embedded(&value, self.accepted));
     }
 
-    /// An event that ends the watch.
-    pub(super) fn error(&self, status: &Status) -> Bytes {
-        self.frame("ERROR", &output::embedded(&status.to_json(), self.accepted))
+    /// Writes an event that ends the watch.
+    pub(super) fn error(&self, out: &mut BytesMut, status: &Status) {
+        self.frame(out, "ERROR", &output::embedded(&status.to_json(), self.accepted));
     }
 
-    fn frame(&self, kind: &str, object: &[u8]) -> Bytes {
+    fn frame(&self, out: &mut BytesMut, kind: &str, object: &[u8]) {
         match self.accepted.media {
-            Media::Protobuf => protobuf::watch_frame(kind, object).into(),
-            Media::Json | Media::Yaml => line(kind, object),
+            Media::Protobuf => out.put_slice(&protobuf::watch_frame(kind, object)),
+            Media::Json | Media::Yaml => {
+                for part in [b"{\"type\":\"", kind.as_bytes(), b"\",\"object\":", object, b"}\n"] {
+                    out.put_slice(part);
+                }
+            }
         }
     }
-}
-
-fn line(kind: &str, object: &[u8]) -> Bytes {
-    const HEAD: &[u8] = b"{\"type\":\"";
-    const MIDDLE: &[u8] = b"\",\"object\":";
-    const TAIL: &[u8] = b"}\n";
-    let mut line =
-        BytesMut::with_capacity(HEAD.len() + kind.len() + MIDDLE.len() + object.len() + TAIL.len());
-    for part in [HEAD, kind.as_bytes(), MIDDLE, object, TAIL] {
-        line.put_slice(part);
-    }
-    line.freeze()
 }
