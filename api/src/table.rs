@@ -1,6 +1,6 @@
 //! `meta.k8s.io/v1` Tables: what `kubectl get` asks for and prints as it comes.
 //!
-//! Entry point: [`render`]. Source: KEP-492 (server-side printing).
+//! Entry point: [`Tables`], which makes a Table as a whole or row by row. Source: KEP-492 (server-side printing).
 
 use std::borrow::Cow;
 
@@ -38,24 +38,62 @@ fn columns_of(kind: &Kind) -> Cow<'_, [Column]> {
     if kind.columns.is_empty() { Cow::Owned(columns::generic()) } else { Cow::Borrowed(&kind.columns) }
 }
 
-/// A Table of objects in the kind's own form. `metadata` is that of the list, or of the single object
-/// (`resourceVersion`, `continue`, `remainingItemCount`); ages are as of `now`.
-pub fn render<'a>(
-    kind: &Kind,
-    items: impl IntoIterator<Item = &'a Value>,
+/// Makes Tables of objects in the kind's own form.
+pub struct Tables {
+    api_version: &'static str,
+    columns: Vec<Column>,
     now: Timestamp,
     include: IncludeObject,
-    metadata: Value,
-) -> Value {
-    let columns = columns_of(kind);
-    let rows: Vec<Value> = items.into_iter().map(|item| row(&columns, item, now, include)).collect();
-    json!({
-        "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": if metadata.is_object() { metadata } else { json!({}) },
-        "columnDefinitions": definitions(&columns),
-        "rows": rows,
-    })
+}
+
+impl Tables {
+    /// Tables of a kind; `api_version` is that of the Table and of the metadata in its rows
+    /// (`meta.k8s.io/v1`, `meta.k8s.io/v1beta1`), ages are as of `now`.
+    pub fn of(kind: &Kind, api_version: &'static str, now: Timestamp, include: IncludeObject) -> Self {
+        Self { api_version, columns: columns_of(kind).into_owned(), now, include }
+    }
+
+    /// A Table of these objects; `metadata` is that of the list, or of the single object
+    /// (`resourceVersion`, `continue`, `remainingItemCount`).
+    pub fn table<'a>(&self, items: impl IntoIterator<Item = &'a Value>, metadata: Value) -> Value {
+        let mut table = self.without_rows(metadata);
+        table["rows"] = items.into_iter().map(|item| self.row(item)).collect();
+        table
+    }
+
+    /// A Table that still lacks its rows.
+    pub fn without_rows(&self, metadata: Value) -> Value {
+        json!({
+            "kind": "Table",
+            "apiVersion": self.api_version,
+            "metadata": if metadata.is_object() { metadata } else { json!({}) },
+            "columnDefinitions": definitions(&self.columns),
+        })
+    }
+
+    /// The row of an object.
+    pub fn row(&self, item: &Value) -> Value {
+        let mut row = Map::new();
+        let cells = self.columns.iter().map(|column| (column.cell)(item, self.now));
+        row.insert("cells".to_owned(), cells.collect());
+        if let Some(conditions) = completed(item) {
+            row.insert("conditions".to_owned(), conditions);
+        }
+        match self.include {
+            IncludeObject::None => {}
+            IncludeObject::Metadata => {
+                let partial = json!({
+                    "kind": "PartialObjectMetadata", "apiVersion": self.api_version,
+                    "metadata": item["metadata"],
+                });
+                row.insert("object".to_owned(), partial);
+            }
+            IncludeObject::Object => {
+                row.insert("object".to_owned(), item.clone());
+            }
+        }
+        Value::Object(row)
+    }
 }
 
 /// Takes the column definitions away: a watch sends them with its first Table only.
@@ -75,28 +113,6 @@ fn definitions(columns: &[Column]) -> Value {
             })
         })
         .collect()
-}
-
-fn row(columns: &[Column], item: &Value, now: Timestamp, include: IncludeObject) -> Value {
-    let mut row = Map::new();
-    row.insert("cells".to_owned(), columns.iter().map(|column| (column.cell)(item, now)).collect());
-    if let Some(conditions) = completed(item) {
-        row.insert("conditions".to_owned(), conditions);
-    }
-    match include {
-        IncludeObject::None => {}
-        IncludeObject::Metadata => {
-            let partial = json!({
-                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-                "metadata": item["metadata"],
-            });
-            row.insert("object".to_owned(), partial);
-        }
-        IncludeObject::Object => {
-            row.insert("object".to_owned(), item.clone());
-        }
-    }
-    Value::Object(row)
 }
 
 /// Rows of finished pods say so, which lets clients hide them.

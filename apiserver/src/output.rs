@@ -5,7 +5,7 @@
 //! caller's encoding by [`finish`] at the end of the chain.
 
 use api::codec::protobuf;
-use api::table::IncludeObject;
+use api::table::{IncludeObject, Tables};
 use api::{Cause, Kind, Reason, Status};
 use axum::body::Body;
 use bytes::Bytes;
@@ -191,25 +191,25 @@ pub(crate) fn table(
     metadata: Value,
     objects: &[Value],
 ) -> Result<Value, Status> {
+    let include = include_object(call)?;
+    let tables = Tables::of(&call.kind, accepted.meta_version(), call.server.clock.now(), include);
+    Ok(tables.table(objects, metadata))
+}
+
+/// What of each object the caller wants to come with its row of a Table.
+///
+/// # Errors
+/// 400 when there is no such `includeObject`.
+pub(crate) fn include_object(call: &Call) -> Result<IncludeObject, Status> {
     let asked = call.options.include_object.as_str();
-    let include = IncludeObject::parse(asked).ok_or_else(|| {
+    IncludeObject::parse(asked).ok_or_else(|| {
         let detail = "must be 'Metadata', 'Object', 'None', or empty";
         let cause = Cause::invalid("includeObject", &asked.into(), detail);
         Status::bad_request(format!(
             "Unable to convert to Table as requested: {}: {}",
             cause.field, cause.message
         ))
-    })?;
-    let mut table = api::table::render(&call.kind, objects, call.server.clock.now(), include, metadata);
-    if accepted.beta {
-        table["apiVersion"] = accepted.meta_version().into();
-        for row in table["rows"].as_array_mut().into_iter().flatten() {
-            if include == IncludeObject::Metadata {
-                row["object"]["apiVersion"] = accepted.meta_version().into();
-            }
-        }
-    }
-    Ok(table)
+    })
 }
 
 /// 406 for a list form asked of one object, and the other way round. Upstream names its Go type.

@@ -7,6 +7,7 @@ use crate::kinds::builtin;
 
 mod cluster;
 
+const V1: &str = "meta.k8s.io/v1";
 const NOW: &str = "2026-01-01T01:00:00Z";
 const CREATED: &str = "2026-01-01T00:55:00Z";
 
@@ -19,7 +20,8 @@ fn check(word: &str, mut object: Value, expect: &str) {
     }
     object["kind"] = kind.kind.as_ref().into();
     object["apiVersion"] = kind.api_version().into();
-    let rendered = render(&kind, [&object], NOW.parse().unwrap(), IncludeObject::None, Value::Null);
+    let rendered =
+        Tables::of(&kind, V1, NOW.parse().unwrap(), IncludeObject::None).table([&object], Value::Null);
     let cells = rendered["rows"][0]["cells"].as_array().unwrap();
     let definitions = rendered["columnDefinitions"].as_array().unwrap();
     assert_eq!(cells.len(), definitions.len());
@@ -329,7 +331,7 @@ fn the_table_itself() {
     let object = json!({"kind": "PodMetrics", "metadata": {"name": "x", "namespace": "n"}, "containers": []});
     let metadata = json!({"resourceVersion": "7"});
     let now = NOW.parse().unwrap();
-    let mut rendered = render(&kind, [&object], now, IncludeObject::Metadata, metadata);
+    let mut rendered = Tables::of(&kind, V1, now, IncludeObject::Metadata).table([&object], metadata);
     assert_eq!((&rendered["kind"], &rendered["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
     assert_eq!(rendered["metadata"]["resourceVersion"], "7");
     assert_eq!(rendered["columnDefinitions"][0]["format"], "name");
@@ -341,7 +343,7 @@ fn the_table_itself() {
     );
     without_headers(&mut rendered);
     assert_eq!(rendered["columnDefinitions"], Value::Null);
-    let whole = render(&kind, [&object], now, IncludeObject::Object, Value::Null);
+    let whole = Tables::of(&kind, V1, now, IncludeObject::Object).table([&object], Value::Null);
     assert_eq!(whole["rows"][0]["object"], object);
     assert_eq!(IncludeObject::parse("Everything"), None);
 }

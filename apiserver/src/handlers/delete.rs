@@ -1,5 +1,7 @@
 //! DELETE of one object, and of a collection.
 
+use std::sync::Arc;
+
 use api::Status;
 use axum::body::Body;
 use bytes::Bytes;
@@ -43,7 +45,7 @@ pub(crate) fn answer(
 
 /// Deletes everything the selectors match; answers with the objects.
 pub(crate) async fn respond_collection(
-    call: &Call,
+    call: &Arc<Call>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let accepted = call.pretty(negotiate(&call.kind, request.headers())?);
@@ -57,7 +59,7 @@ pub(crate) async fn respond_collection(
     for entry in entries.iter().filter(|entry| selection.matches(entry)) {
         let name = crate::call::index(entry, &call.stored).name.clone();
         match deletion::delete(call, &name, &options).await {
-            Ok(deleted) => gone.push(call.visible(&deleted.bytes)?),
+            Ok(deleted) => gone.push(deleted.bytes),
             // Somebody else was faster.
             Err(status) if status.reason == api::Reason::NotFound => {}
             Err(status) => return Err(status),

@@ -1,36 +1,37 @@
-//! GET of a collection: stored bytes, concatenated and streamed.
+//! GET of a collection: stored bytes, or what is made of each, concatenated and streamed.
 //!
 //! A page is pinned to the revision of the first one, so a chunked list is one consistent snapshot;
 //! after compaction the client is offered an inconsistent rest, as in Kubernetes.
 
 mod body;
 mod options;
+mod rows;
 
 use std::sync::Arc;
 
 use api::Status;
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
 use serde_json::{Value, json};
 
 use super::history;
 use crate::call::{Call, parse, store_status};
 use crate::negotiation::{Accepted, Form, Media, negotiate};
-use crate::output;
 use crate::registry::selection::Selection;
 use crate::storage::{Entry, Revision, StoreError};
+use crate::{encode, output};
 
-pub(crate) use body::stream;
 pub(in crate::handlers) use options::refuse;
 use options::{Start, expired, start, token};
 pub(crate) use options::{check_not_in_future, revision};
+use rows::Rows;
 
 /// How many entries are read at once when a limit meets a selector.
 const SCAN_ENTRIES: usize = 512;
 
 /// Answers a list.
-pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+pub(crate) async fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let accepted = call.pretty(negotiate(&call.kind, headers)?);
     let selection = Selection::of(call)?;
     if call.options.removed {
@@ -51,23 +52,27 @@ pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response
         Err(Failed::Store(error)) => return Err(store_status(error)),
         Err(Failed::Conversion(status)) => return Err(status),
     };
-    let entries = found.entries.iter().map(|entry| call.visible(&entry.bytes));
-    let bytes = entries.collect::<Result<Vec<_>, _>>()?;
+    let bytes = found.entries.into_iter().map(|entry| entry.bytes.clone()).collect();
     answer(call, accepted, found.revision, found.rest.as_ref(), bytes).await
 }
 
-/// Objects as a list in the form the caller accepts.
+/// Objects, as they are stored, as a list in the form the caller accepts.
+///
+/// The forms programs ask for are made item by item as they are read, so that a list holds no more than one
+/// frame of what it sends; indented JSON and YAML, which are for people, are made as a whole.
 pub(crate) async fn answer(
-    call: &Call,
+    call: &Arc<Call>,
     accepted: Accepted,
     revision: Revision,
     rest: Option<&Rest>,
     bytes: Vec<Bytes>,
 ) -> Result<Response<Body>, Status> {
-    if accepted.is_plain() {
-        return Ok(stream(head(call, revision, rest), bytes));
-    }
     let metadata = list_metadata(revision, rest);
+    if accepted.media == Media::Json && !accepted.pretty {
+        let (head, write) = items(call, accepted, metadata)?;
+        return Ok(body::stream(head, bytes, write));
+    }
+    let bytes = bytes.iter().map(|stored| call.visible(stored)).collect::<Result<Vec<_>, _>>()?;
     if accepted.media == Media::Protobuf && accepted.form != Form::Metadata {
         let (version, kind) = match accepted.form {
             Form::MetadataList => {
@@ -80,6 +85,38 @@ pub(crate) async fn answer(
     }
     let objects = bytes.iter().map(|b| parse(b)).collect::<Result<Vec<_>, _>>()?;
     output::list(call, accepted, metadata, objects)
+}
+
+/// The beginning of a list of JSON, up to its first item, and what makes the items.
+///
+/// Our own bytes are JSON; an item of bytes that were not would be `null`.
+fn items(call: &Arc<Call>, accepted: Accepted, metadata: Value) -> Result<(Bytes, body::Write), Status> {
+    let version = accepted.meta_version();
+    Ok(match accepted.form {
+        Form::Object => {
+            let (kind, call) = (call.kind.list_kind(), Arc::clone(call));
+            let head = head(&kind, &call.kind.api_version(), &metadata);
+            (head, Box::new(move |stored, out| put(out, call.visible(stored).ok())))
+        }
+        Form::MetadataList => {
+            let (head, call) = (head("PartialObjectMetadataList", version, &metadata), Arc::clone(call));
+            let partial =
+                move |stored: &Bytes| encode::metadata_only(version, &call.visible(stored).ok()?).ok();
+            (head, Box::new(move |stored, out| put(out, partial(stored))))
+        }
+        Form::Table => {
+            let rows = Rows::of(call, accepted)?;
+            let head = table_head(&rows.tables.without_rows(metadata));
+            (head, Box::new(move |stored, out| put(out, rows.row(stored))))
+        }
+        Form::Metadata => {
+            return Err(output::wrong_form(call, "PartialObjectMetadata", "a list", "List"));
+        }
+    })
+}
+
+fn put(out: &mut BytesMut, item: Option<impl AsRef<[u8]>>) {
+    out.extend_from_slice(item.as_ref().map_or(b"null", AsRef::as_ref));
 }
 
 /// What a page holds.
@@ -182,11 +219,15 @@ fn list_metadata(revision: Revision, rest: Option<&Rest>) -> Value {
 }
 
 /// The beginning of a list, up to its first item.
-pub(crate) fn head(call: &Call, revision: Revision, rest: Option<&Rest>) -> Bytes {
-    let kind = Value::from(call.kind.list_kind());
-    let version = Value::from(call.kind.api_version());
-    let metadata = list_metadata(revision, rest);
+fn head(kind: &str, api_version: &str, metadata: &Value) -> Bytes {
+    let (kind, version) = (Value::from(kind), Value::from(api_version));
     Bytes::from(format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":["))
+}
+
+/// The same for a Table that has all but its rows.
+fn table_head(table: &Value) -> Bytes {
+    let text = table.to_string();
+    Bytes::from(format!("{},\"rows\":[", text.strip_suffix('}').unwrap_or(&text)))
 }
 
 #[cfg(test)]

@@ -20,21 +20,25 @@ const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// Items encoded before other requests get a turn.
 const ITEMS_PER_TURN: usize = 128;
 
-/// A list body of JSON: one buffer when small, else frames.
-pub(crate) fn stream(head: Bytes, items: Vec<Bytes>) -> Response<Body> {
-    let total: usize = head.len() + 3 + items.iter().map(|item| item.len() + 1).sum::<usize>();
-    let mut frames = Frames { head: Some(head), items, next: 0, ended: false };
+/// How an object's bytes become an item of a list.
+pub(crate) type Write = Box<dyn Fn(&Bytes, &mut BytesMut) + Send>;
+
+/// A list body of JSON, `head` and then the items as `write` has them: one buffer when small, else frames.
+pub(crate) fn stream(head: Bytes, items: Vec<Bytes>, write: Write) -> Response<Body> {
+    let total: usize = head.len() + TAIL.len() + items.iter().map(|item| item.len() + 1).sum::<usize>();
+    let mut frames = Frames { head, items: items.into_iter(), write, ended: false };
     let body = if total <= FRAME_BYTES {
-        Body::from(frames.frame(total).unwrap_or_default())
+        Body::from(frames.frame(usize::MAX, total).unwrap_or_default())
     } else {
         Body::from_stream(stream::unfold(frames, |mut frames| async move {
-            let frame = frames.frame(FRAME_BYTES)?;
+            let frame = frames.frame(FRAME_BYTES, FRAME_BYTES + 4096)?;
             Some((Ok::<_, std::convert::Infallible>(frame), frames))
         }))
     };
     respond(body, Media::Json, total)
 }
 
+/// `total` is what the items have as they are stored: near enough for whether it is worth compressing.
 fn respond(body: Body, media: Media, total: usize) -> Response<Body> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media.name()));
@@ -42,34 +46,35 @@ fn respond(body: Body, media: Media, total: usize) -> Response<Body> {
     response
 }
 
+const TAIL: &[u8] = b"]}\n";
+
 pub(super) struct Frames {
-    pub(super) head: Option<Bytes>,
-    pub(super) items: Vec<Bytes>,
-    pub(super) next: usize,
+    /// Up to the bracket that opens the items; empty once it has gone out.
+    pub(super) head: Bytes,
+    pub(super) items: std::vec::IntoIter<Bytes>,
+    pub(super) write: Write,
     pub(super) ended: bool,
 }
 
 impl Frames {
-    /// At least `size` bytes unless the list ends before.
-    pub(super) fn frame(&mut self, size: usize) -> Option<Bytes> {
+    /// At least `size` bytes unless the list ends before; they may need about `room`.
+    pub(super) fn frame(&mut self, size: usize, room: usize) -> Option<Bytes> {
         if self.ended {
             return None;
         }
-        let mut frame = BytesMut::with_capacity(size.min(FRAME_BYTES) + 4096);
-        if let Some(head) = self.head.take() {
-            frame.put(head);
-        }
-        while let Some(item) = self.items.get_mut(self.next) {
-            if self.next > 0 {
+        let mut frame = BytesMut::with_capacity(room);
+        let mut first = !self.head.is_empty();
+        frame.put(std::mem::take(&mut self.head));
+        for item in self.items.by_ref() {
+            if !std::mem::take(&mut first) {
                 frame.put_u8(b',');
             }
-            frame.put(std::mem::take(item));
-            self.next += 1;
-            if frame.len() >= size && self.next < self.items.len() {
+            (self.write)(&item, &mut frame);
+            if frame.len() >= size {
                 return Some(frame.freeze());
             }
         }
-        frame.put_slice(b"]}\n");
+        frame.put_slice(TAIL);
         self.ended = true;
         Some(frame.freeze())
     }

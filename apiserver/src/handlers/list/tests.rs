@@ -30,9 +30,10 @@ proptest! {
     #[test]
     fn frames_make_one_document(sizes in proptest::collection::vec(1_usize..30_000, 0..8)) {
         let items: Vec<Bytes> = sizes.iter().map(|n| Bytes::from(Value::from("x".repeat(*n)).to_string())).collect();
-        let mut frames = Frames { head: Some(Bytes::from_static(b"{\"items\":[")), items, next: 0, ended: false };
+        let (head, items) = (Bytes::from_static(b"{\"items\":["), items.into_iter());
+        let mut frames = Frames { head, items, write: Box::new(|item, out| out.extend_from_slice(item)), ended: false };
         let mut all = Vec::new();
-        while let Some(frame) = frames.frame(FRAME_BYTES) {
+        while let Some(frame) = frames.frame(FRAME_BYTES, FRAME_BYTES) {
             all.extend_from_slice(&frame);
         }
         let parsed: Value = serde_json::from_slice(&all).expect("JSON");
