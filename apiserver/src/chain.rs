@@ -15,10 +15,11 @@ use parking_lot::Mutex;
 use tracing::Instrument as _;
 
 use crate::call::{Call, Server, stored_row};
+use crate::metrics::Busy;
 use crate::negotiation::Reader;
 use crate::request::{Options, RequestInfo, query_pairs};
 use crate::{
-    authn, authz, component_status, handlers, health, methods, metrics_api, output, paths, reviews,
+    authn, authz, component_status, handlers, health, methods, metrics, metrics_api, output, paths, reviews,
     subresources, warnings,
 };
 
@@ -33,6 +34,8 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
     let pairs = query_pairs(request.uri());
     let watch = pairs.iter().flatten().any(|(k, v)| k == "watch" && !matches!(v.as_str(), "false" | "0"));
     let info = RequestInfo::parse(request.method(), request.uri(), watch);
+    let dry_run = pairs.iter().flatten().any(|(key, value)| key == "dryRun" && value == "All");
+    let busy = Busy::with(&info);
     let is_head = request.method() == Method::HEAD;
     let reader = Reader::of(request.headers(), request.uri().query().unwrap_or_default());
     let span = tracing::debug_span!(
@@ -80,8 +83,11 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         .entry(http::header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-cache, private"));
     let took = server.clock.monotonic().saturating_sub(started);
-    server.measures.record(&info, response.status(), took);
-    response
+    metrics::record(&server, &info, dry_run, response.status(), took);
+    match busy {
+        Some(_) => response,
+        None => metrics::lasting(&server, &info, response),
+    }
 }
 
 /// How long a request may take: as the server allows, or less if the caller says so. `None` for one that

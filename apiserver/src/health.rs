@@ -1,154 +1,22 @@
-//! Health, version and metrics: paths for probes, load balancers and people.
+//! Health and version: paths for probes, load balancers and people.
 //!
 //! Entry point: [`respond`]. Checks are named; `?verbose` lists them.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
 use http::{Response, StatusCode, Uri};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::call::Server;
 use crate::output;
 use crate::request::RequestInfo;
 
-/// Upper bounds of the latency histogram, seconds.
-const BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
-/// Distinct label sets kept; more would only mean somebody probes random paths.
-const MAX_SERIES: usize = 2000;
-
 /// Nothing stands there; reading it takes the way every read takes.
 const PROBE_KEY: &str = "/registry/health";
 /// A store that takes longer is as good as away (upstream's etcd check).
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Request counters.
-#[derive(Default)]
-pub(crate) struct Measures(Mutex<BTreeMap<Labels, Series>>);
-
-/// What requests are told apart by: upstream's labels.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Labels {
-    verb: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
-    code: u16,
-}
-
-impl Labels {
-    fn of(info: &RequestInfo, code: StatusCode) -> Self {
-        // Paths that are no resource would make a series each.
-        let kept = |text: &str| if info.is_resource() { text.to_owned() } else { String::new() };
-        Self {
-            verb: verb(info.verb),
-            group: kept(&info.group),
-            version: kept(&info.version),
-            resource: kept(&info.resource),
-            subresource: kept(&info.subresource),
-            scope: scope(info),
-            code: code.as_u16(),
-        }
-    }
-}
-
-impl std::fmt::Display for Labels {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { verb, group, version, resource, subresource, scope, code } = self;
-        // Names come from paths: a quote in one must not end the label.
-        let quoted = |text: &str| format!("{text:?}");
-        write!(
-            f,
-            "verb=\"{verb}\",dry_run=\"\",group={},version={},resource={},subresource={},scope=\"{scope}\",component=\"apiserver\",code=\"{code}\"",
-            quoted(group),
-            quoted(version),
-            quoted(resource),
-            quoted(subresource),
-        )
-    }
-}
-
-/// Upstream counts methods, except where reads differ.
-fn verb(verb: &'static str) -> &'static str {
-    match verb {
-        "get" | "head" => "GET",
-        "list" => "LIST",
-        "watch" => "WATCH",
-        "create" | "post" => "POST",
-        "update" | "put" => "PUT",
-        "patch" => "PATCH",
-        "delete" => "DELETE",
-        "deletecollection" => "DELETECOLLECTION",
-        _ => "other",
-    }
-}
-
-/// Upstream's `CleanScope`.
-fn scope(info: &RequestInfo) -> &'static str {
-    if !info.is_resource() {
-        ""
-    } else if !info.name.is_empty() || info.verb == "create" {
-        "resource"
-    } else if info.namespace.is_empty() {
-        "cluster"
-    } else {
-        "namespace"
-    }
-}
-
-#[derive(Default, Clone, Copy)]
-struct Series {
-    count: u64,
-    seconds: f64,
-    buckets: [u64; BUCKETS.len()],
-}
-
-impl Measures {
-    /// Counts one answered request.
-    pub(crate) fn record(&self, info: &RequestInfo, code: StatusCode, took: Duration) {
-        let key = Labels::of(info, code);
-        let mut all = self.0.lock();
-        if all.len() >= MAX_SERIES && !all.contains_key(&key) {
-            return;
-        }
-        let series = all.entry(key).or_default();
-        let seconds = took.as_secs_f64();
-        series.count += 1;
-        series.seconds += seconds;
-        for (bound, count) in BUCKETS.iter().zip(&mut series.buckets) {
-            *count += u64::from(seconds <= *bound);
-        }
-    }
-
-    fn render(&self, out: &mut String) {
-        const TOTAL: &str = "apiserver_request_total";
-        const SECONDS: &str = "apiserver_request_duration_seconds";
-        let all = self.0.lock().clone();
-        heading(out, TOTAL, "counter", "Requests by verb, group, version, resource, scope and answer.");
-        for (labels, series) in &all {
-            let _ = writeln!(out, "{TOTAL}{{{labels}}} {}", series.count);
-        }
-        heading(out, SECONDS, "histogram", "Time to answer; of a watch, to its first byte.");
-        for (labels, series) in &all {
-            for (bound, count) in BUCKETS.iter().zip(series.buckets) {
-                let _ = writeln!(out, "{SECONDS}_bucket{{{labels},le=\"{bound}\"}} {count}");
-            }
-            let _ = writeln!(out, "{SECONDS}_bucket{{{labels},le=\"+Inf\"}} {}", series.count);
-            let _ = writeln!(out, "{SECONDS}_sum{{{labels}}} {}", series.seconds);
-            let _ = writeln!(out, "{SECONDS}_count{{{labels}}} {}", series.count);
-        }
-    }
-}
-
-fn heading(out: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing into a String cannot fail.
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
 
 /// Answers the paths of this file; `None` for others.
 pub(crate) async fn respond(server: &Server, info: &RequestInfo, uri: &Uri) -> Option<Response<Body>> {
@@ -275,47 +143,9 @@ fn architecture() -> &'static str {
     }
 }
 
-/// Prometheus text.
-pub(crate) async fn metrics(server: &Server) -> Response<Body> {
-    let mut out = String::new();
-    server.measures.render(&mut out);
-    heading(&mut out, "apiserver_storage_objects", "gauge", "Stored objects by resource.");
-    for kind in server.kinds().iter().filter(|kind| kind.is_stored() && kind.converted().is_none()) {
-        // One entry is enough: the page says how many follow.
-        let Ok(page) = server.store.list(&kind.prefix(None), None, 1, None).await else { continue };
-        let count = page.remaining + u64::try_from(page.entries.len()).unwrap_or_default();
-        let resource = if kind.group.is_empty() {
-            kind.plural.to_string()
-        } else {
-            format!("{}.{}", kind.plural, kind.group)
-        };
-        let _ = writeln!(out, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");
-    }
-    let mut response = output::text(StatusCode::OK, out);
-    let form = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, form);
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn requests_are_counted_under_upstreams_labels() {
-        let measures = Measures::default();
-        let uri: Uri = "/apis/apps/v1/namespaces/a/deployments".parse().expect("a uri");
-        let info = RequestInfo::parse(&http::Method::POST, &uri, false);
-        measures.record(&info, StatusCode::CREATED, Duration::from_millis(30));
-        let mut out = String::new();
-        measures.render(&mut out);
-        let labels = r#"verb="POST",dry_run="",group="apps",version="v1",resource="deployments",subresource="",scope="resource",component="apiserver",code="201""#;
-        assert!(out.contains(&format!("apiserver_request_total{{{labels}}} 1\n")), "{out}");
-        let bucket =
-            |bound: &str| format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}}");
-        assert!(out.contains(&format!("{} 0\n", bucket("0.025"))), "{out}");
-        assert!(out.contains(&format!("{} 1\n", bucket("0.05"))), "{out}");
-    }
 
     #[test]
     fn what_counts_and_what_is_said() {

@@ -21,6 +21,7 @@ mod expiry;
 mod handlers;
 mod health;
 mod methods;
+mod metrics;
 mod metrics_api;
 mod negotiation;
 mod node_proxy;
@@ -190,7 +191,6 @@ pub async fn run(
         rng,
         shutdown: shutdown.clone(),
         allocators,
-        measures: health::Measures::default(),
         address: SocketAddr::new(advertise, port).to_string(),
         nodes,
     });

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::call::Server;
 use crate::chain::method_not_allowed;
 use crate::request::RequestInfo;
-use crate::{authn, discovery, health, output};
+use crate::{authn, discovery, health, metrics, output};
 
 /// Answers or 404.
 pub(crate) async fn respond(
@@ -25,7 +25,7 @@ pub(crate) async fn respond(
     }
     match path {
         "" => Ok(output::raw_json(StatusCode::OK, &index(server))),
-        "/metrics" => Ok(health::metrics(server).await),
+        "/metrics" => Ok(metrics::respond(server).await),
         "/.well-known/openid-configuration" => Ok(output::raw_json(StatusCode::OK, &openid(server))),
         "/openid/v1/jwks" => {
             let keys = json!({"keys": [server.config.pki.token_key().public_jwk()]});

@@ -216,3 +216,31 @@ async fn logs_and_streams_reach_the_node() {
     assert_eq!(cluster.send(true, plain).await.status(), 400);
     cluster.shutdown.trigger();
 }
+
+#[tokio::test]
+async fn what_is_asked_is_counted() {
+    let cluster = start("127.0.0.1:0").await.expect("a server");
+    let watch = cluster.send(true, get("/api/v1/namespaces?watch=1&timeoutSeconds=60")).await;
+    let mut watch = watch.into_body();
+    watch.frame().await.expect("an event").expect("a frame");
+    cluster.send(true, get("/api/v1/namespaces/made-up/made-up-things")).await;
+    let response = cluster.send(true, get("/metrics")).await;
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let metrics = text(response).await;
+    let watches =
+        r#"group="",resource="namespaces",scope="cluster",subresource="",verb="WATCH",version="v1"}"#;
+    for line in [
+        format!("apiserver_longrunning_requests{{component=\"apiserver\",{watches} 1"),
+        r#"apiserver_resource_objects{group="",resource="namespaces"} 4"#.to_owned(),
+        r#"apiserver_storage_objects{resource="namespaces"} 4"#.to_owned(),
+        // The one that asks.
+        r#"apiserver_current_inflight_requests{request_kind="readOnly"} 1"#.to_owned(),
+    ] {
+        assert!(metrics.lines().any(|other| other == line), "{line} is not in\n{metrics}");
+    }
+    for part in ["apiserver_watch_events_total{", "apiserver_request_total{", "process_open_fds "] {
+        assert!(metrics.contains(part), "{part} is not in\n{metrics}");
+    }
+    assert!(!metrics.contains("made-up"), "{metrics}");
+    cluster.shutdown.trigger();
+}

@@ -117,7 +117,7 @@ struct Loop<C> {
 
 /// Starts a controller; it runs until shutdown. Work in progress at shutdown ends where it stands.
 pub fn run<C: Controller>(controller: C, harness: Harness) {
-    let queue = Arc::new(WorkQueue::new(harness.clock.clone()));
+    let queue = Arc::new(WorkQueue::new(harness.clock.clone(), controller.name()));
     let mut wake = Wake { queue: queue.clone(), syncs: Vec::new() };
     controller.watch(&mut wake);
     let workers = controller.workers();

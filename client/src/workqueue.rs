@@ -1,11 +1,16 @@
 //! Keys waiting to be reconciled: each at most once, never two at a time, delayed or backing off.
 //!
-//! A key added while it is being worked on comes again afterwards. Entry point: [`WorkQueue`].
+//! A key added while it is being worked on comes again afterwards. Entry point: [`WorkQueue`]. Queues are
+//! counted by name, as upstream's `workqueue_*`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use component_base::clock::SharedClock;
+use component_base::metrics::{
+    self, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -14,11 +19,52 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(5);
 /// Longest wait after failures.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1000);
 
+const NAME: [&str; 1] = ["name"];
+static DEPTH: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| metrics::gauge("workqueue_depth", "Keys that are ready.", &NAME));
+static ADDS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| metrics::counter("workqueue_adds_total", "Keys that were added.", &NAME));
+static RETRIES: LazyLock<IntCounterVec> =
+    LazyLock::new(|| metrics::counter("workqueue_retries_total", "Keys added after a failure.", &NAME));
+static QUEUE_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    seconds("workqueue_queue_duration_seconds", "How long keys were ready before work on them.")
+});
+static WORK_SECONDS: LazyLock<HistogramVec> =
+    LazyLock::new(|| seconds("workqueue_work_duration_seconds", "How long work on a key took."));
+
+fn seconds(name: &str, help: &str) -> HistogramVec {
+    metrics::histogram(name, help, &NAME, &metrics::exponential(1e-8, 10.0, 10))
+}
+
+/// What is counted of one queue.
+struct Counts {
+    depth: IntGauge,
+    adds: IntCounter,
+    retries: IntCounter,
+    queue_seconds: Histogram,
+    work_seconds: Histogram,
+}
+
+impl Counts {
+    fn of(name: &str) -> Self {
+        let labels = [name];
+        Self {
+            depth: DEPTH.with_label_values(&labels),
+            adds: ADDS.with_label_values(&labels),
+            retries: RETRIES.with_label_values(&labels),
+            queue_seconds: QUEUE_SECONDS.with_label_values(&labels),
+            work_seconds: WORK_SECONDS.with_label_values(&labels),
+        }
+    }
+}
+
 struct State<K> {
-    ready: VecDeque<K>,
+    /// With the time since when.
+    ready: VecDeque<(K, Duration)>,
     /// Wanted: in `ready`, or to come again when the current work on it ends.
     dirty: BTreeSet<K>,
-    working: BTreeSet<K>,
+    /// With the time the work began.
+    working: BTreeMap<K, Duration>,
     /// When each delayed key is due, and the same the other way round.
     due: BTreeMap<K, Duration>,
     by_due: BTreeSet<(Duration, K)>,
@@ -30,25 +76,26 @@ pub struct WorkQueue<K> {
     state: Mutex<State<K>>,
     changed: Notify,
     clock: SharedClock,
+    counts: Counts,
 }
 
 impl<K: Ord + Clone> WorkQueue<K> {
-    /// An empty queue.
-    pub fn new(clock: SharedClock) -> Self {
+    /// An empty queue, counted under a name.
+    pub fn new(clock: SharedClock, name: &str) -> Self {
         let state = State {
             ready: VecDeque::new(),
             dirty: BTreeSet::new(),
-            working: BTreeSet::new(),
+            working: BTreeMap::new(),
             due: BTreeMap::new(),
             by_due: BTreeSet::new(),
             failures: BTreeMap::new(),
         };
-        Self { state: Mutex::new(state), changed: Notify::new(), clock }
+        Self { state: Mutex::new(state), changed: Notify::new(), clock, counts: Counts::of(name) }
     }
 
     /// Work on `key` as soon as possible.
     pub fn add(&self, key: K) {
-        if self.state.lock().add(key) {
+        if self.state.lock().add(key, self.clock.monotonic(), &self.counts) {
             self.changed.notify_one();
         }
     }
@@ -81,6 +128,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
             *failures = failures.saturating_add(1);
             *failures
         };
+        self.counts.retries.inc();
         self.add_after(key, backoff(failures));
     }
 
@@ -95,8 +143,8 @@ impl<K: Ord + Clone> WorkQueue<K> {
             let wait = {
                 let mut state = self.state.lock();
                 let now = self.clock.monotonic();
-                state.wake(now);
-                if let Some(key) = state.take() {
+                state.wake(now, &self.counts);
+                if let Some(key) = state.take(now, &self.counts) {
                     if !state.ready.is_empty() {
                         self.changed.notify_one();
                     }
@@ -118,10 +166,14 @@ impl<K: Ord + Clone> WorkQueue<K> {
 
     /// Work on `key` has ended; it comes again if it was added meanwhile.
     pub fn done(&self, key: &K) {
+        let now = self.clock.monotonic();
         let mut state = self.state.lock();
-        state.working.remove(key);
+        if let Some(began) = state.working.remove(key) {
+            self.counts.work_seconds.observe(now.saturating_sub(began).as_secs_f64());
+        }
         if state.dirty.contains(key) {
-            state.ready.push_back(key.clone());
+            state.ready.push_back((key.clone(), now));
+            self.counts.depth.inc();
             drop(state);
             self.changed.notify_one();
         }
@@ -140,27 +192,34 @@ impl<K: Ord + Clone> WorkQueue<K> {
 
 impl<K: Ord + Clone> State<K> {
     /// Whether there is something new to take.
-    fn add(&mut self, key: K) -> bool {
-        if !self.dirty.insert(key.clone()) || self.working.contains(&key) {
+    fn add(&mut self, key: K, now: Duration, counts: &Counts) -> bool {
+        if !self.dirty.insert(key.clone()) {
             return false;
         }
-        self.ready.push_back(key);
+        counts.adds.inc();
+        if self.working.contains_key(&key) {
+            return false;
+        }
+        self.ready.push_back((key, now));
+        counts.depth.inc();
         true
     }
 
-    fn wake(&mut self, now: Duration) {
+    fn wake(&mut self, now: Duration, counts: &Counts) {
         while self.by_due.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.by_due.pop_first() {
                 self.due.remove(&key);
-                self.add(key);
+                self.add(key, now, counts);
             }
         }
     }
 
-    fn take(&mut self) -> Option<K> {
-        let key = self.ready.pop_front()?;
+    fn take(&mut self, now: Duration, counts: &Counts) -> Option<K> {
+        let (key, since) = self.ready.pop_front()?;
+        counts.depth.dec();
+        counts.queue_seconds.observe(now.saturating_sub(since).as_secs_f64());
         self.dirty.remove(&key);
-        self.working.insert(key.clone());
+        self.working.insert(key.clone(), now);
         Some(key)
     }
 }
@@ -182,7 +241,7 @@ mod tests {
 
     fn queue() -> (Arc<FakeClock>, WorkQueue<&'static str>) {
         let clock = FakeClock::at(jiff::Timestamp::UNIX_EPOCH);
-        (clock.clone(), WorkQueue::new(clock))
+        (clock.clone(), WorkQueue::new(clock, "test"))
     }
 
     fn take(queue: &WorkQueue<&'static str>) -> Option<&'static str> {

@@ -21,6 +21,7 @@ pub mod snapshot;
 pub mod terms;
 
 mod bind;
+mod counts;
 mod scheduler;
 
 pub use explain::Explanations;

@@ -62,6 +62,8 @@ pub struct Queue {
     active: BTreeMap<Order, Arc<str>>,
     backing_off: BTreeSet<(Duration, Arc<str>)>,
     unschedulable: BTreeSet<(Duration, Arc<str>)>,
+    /// How many are kept out.
+    gated: usize,
     arrivals: u64,
 }
 
@@ -72,6 +74,7 @@ impl Queue {
             let queued =
                 Queued { pod: Arc::clone(&pod), attempts: 0, rejected_by: BTreeSet::new(), failed_at: now };
             self.items.insert(Arc::clone(&pod.uid), Item { queued, place: Place::Gated });
+            self.gated += 1;
             if plugins::admits(&pod) {
                 self.activate(&pod.uid, now);
             }
@@ -148,6 +151,16 @@ impl Queue {
     /// The pod as it waits.
     pub fn get(&self, uid: &str) -> Option<&Queued> {
         self.items.get(uid).map(|item| &item.queued)
+    }
+
+    /// How many pods wait in each of upstream's queues, by its name there.
+    pub fn waiting(&self) -> [(&'static str, usize); 4] {
+        [
+            ("active", self.active.len()),
+            ("backoff", self.backing_off.len()),
+            ("unschedulable", self.unschedulable.len()),
+            ("gated", self.gated),
+        ]
     }
 
     /// How many pods wait, are tried or are bound.
@@ -230,7 +243,8 @@ impl Queue {
             Place::Unschedulable => {
                 self.unschedulable.remove(&(item.queued.failed_at, Arc::clone(uid)));
             }
-            Place::Gated | Place::InFlight => {}
+            Place::Gated => self.gated -= 1,
+            Place::InFlight => {}
         }
     }
 }
@@ -332,6 +346,7 @@ mod tests {
         let mut gated = (*pod("a", 0)).clone();
         gated.needs.gated = true;
         queue.upsert(Arc::new(gated), seconds(0));
+        assert_eq!(queue.waiting().map(|(_, count)| count), [0, 0, 0, 1]);
         assert_eq!(pop(&mut queue, 400), None);
         assert_eq!(queue.next_due(seconds(0)), None);
         queue.upsert(pod("a", 0), seconds(1));

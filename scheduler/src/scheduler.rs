@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::bind::{Bound, Write, Writer};
+use crate::counts;
 use crate::cycle::{self, Diagnosis, Outcome};
 use crate::explain::{self, Explanation, Explanations};
 use crate::plugins;
@@ -28,7 +29,7 @@ use crate::queue::{Queue, Queued};
 use crate::snapshot::Snapshot;
 
 /// Pods that name another scheduler are not ours.
-const NAME: &str = "default-scheduler";
+pub(crate) const NAME: &str = "default-scheduler";
 
 /// What the task takes in.
 enum Input {
@@ -90,6 +91,7 @@ impl Scheduler {
                 self.take_in(input);
             }
             let now = self.clock.monotonic();
+            counts::waiting(&self.queue);
             if let Some(queued) = self.queue.pop(now) {
                 self.attempt(&queued);
                 // Others share the thread, and new facts may have come.
@@ -117,7 +119,13 @@ impl Scheduler {
     fn attempt(&mut self, queued: &Queued) {
         let pod = &queued.pod;
         let _span = tracing::debug_span!("schedule", pod = %pod.key).entered();
+        let began = self.clock.monotonic();
         let decision = cycle::schedule(pod, &self.snapshot, self.start, self.rng.below(u64::MAX));
+        let result = match &decision.outcome {
+            Outcome::Placed(_) => "scheduled",
+            Outcome::Unschedulable(_) => "unschedulable",
+        };
+        counts::attempt(result, self.clock.monotonic().saturating_sub(began));
         self.start = decision.next_start;
         match decision.outcome {
             Outcome::Placed(slot) => {

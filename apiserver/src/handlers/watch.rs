@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::call::{Call, store_status};
+use crate::metrics;
 use crate::negotiation::{Accepted, Media, negotiate_stream};
 use crate::registry::selection::Selection;
 use crate::storage::{Entry, Event, EventStream, Revision, StoreError};
@@ -40,9 +41,11 @@ pub(crate) async fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Res
     let selection = Selection::of(call)?;
     let (first, events) = start(call, &selection).await?;
     let feed = Feed::new(call, selection, accepted, events, first);
-    let body = Body::from_stream(stream::unfold(feed, |mut feed| async move {
+    let sent = metrics::watch_events(&call.kind);
+    let body = Body::from_stream(stream::unfold((feed, sent), |(mut feed, sent)| async move {
         let frame = feed.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(frame), feed))
+        sent.inc();
+        Some((Ok::<_, std::convert::Infallible>(frame), (feed, sent)))
     }));
     let mut response = Response::new(body);
     let content_type = match accepted.media {

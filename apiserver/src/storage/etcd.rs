@@ -13,12 +13,13 @@
 //! gap or repetition from the last revision seen. A write that was cut off may have happened.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use component_base::clock::SharedClock;
+use component_base::metrics::{self, HistogramVec, REQUEST_SECONDS};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -43,6 +44,13 @@ use value::Root;
 /// How long a request waits for what etcd has already answered to come through the watch, and a watch
 /// for its past. Normally a millisecond; longer only while the connection is made anew.
 const CATCH_UP: Duration = Duration::from_secs(20);
+
+/// Upstream counts by resource, too; a transaction here has objects of several.
+static TRANSACTION_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let help = "Time etcd took, in seconds.";
+    let labels = ["operation", "group", "resource"];
+    metrics::histogram("etcd_request_duration_seconds", help, &labels, &REQUEST_SECONDS)
+});
 
 /// How the engine uses etcd.
 #[derive(Debug, Clone)]
@@ -312,7 +320,11 @@ impl Store for Etcd {
         let time = self.shared.clock.now().as_millisecond();
         let plan = Plan::new(operations, &self.shared.root, &self.shared.hub)?;
         let request = plan.request(&self.shared.root, time, author.as_deref());
-        let answer = connection.transact(request).await.map_err(failed("write to etcd"))?;
+        let asked = self.shared.clock.monotonic();
+        let answer = connection.transact(request).await;
+        let took = self.shared.clock.monotonic().saturating_sub(asked);
+        TRANSACTION_SECONDS.with_label_values(&["txn", "", ""]).observe(took.as_secs_f64());
+        let answer = answer.map_err(failed("write to etcd"))?;
         let newest = answer.header().map(|header| value::revision(header.revision())).unwrap_or_default();
         // After a refusal too: who then reads again must not find what was refused.
         self.shared.reach(newest).await?;
