@@ -26,6 +26,8 @@ pub struct ContainerEntry {
     pub running: bool,
     /// It has a terminal.
     pub tty: bool,
+    /// Its input ends with that of the first client.
+    pub stdin_once: bool,
 }
 
 /// A pod of this node.
@@ -157,6 +159,7 @@ impl PodLookup for PodTable {
         Some(ContainerPlace {
             container_id,
             tty: known.is_some_and(|known| known.tty),
+            stdin_once: known.is_some_and(|known| known.stdin_once),
             log_path: log_path.unwrap_or_else(|| self.log_file(&entry, container, attempt)),
             previous_log_path: self.log_path(&entry, container, true),
             uid: entry.uid,

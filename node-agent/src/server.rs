@@ -70,6 +70,8 @@ pub struct ContainerPlace {
     pub container_id: String,
     /// It has a terminal.
     pub tty: bool,
+    /// Its input ends with that of the first client.
+    pub stdin_once: bool,
     /// Its log, in CRI format.
     pub log_path: PathBuf,
     /// The log of the attempt before, if there was one.

@@ -54,6 +54,7 @@ impl Node {
 
 mod websocket {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use futures::{SinkExt as _, StreamExt as _};
     use http::Request;
@@ -159,6 +160,19 @@ mod websocket {
     }
 
     #[tokio::test]
+    async fn attach_ends_with_the_clients_input() {
+        let node = Node::new();
+        let path = "/attach/default/web/shared?stdin=true&stdout=true";
+        let mut stream = open(&node, path, "v5.channel.k8s.io").await;
+        let message = stream.next().await.expect("output").expect("message");
+        assert_eq!(message, Message::binary(b"\x01attached\n".to_vec()));
+        stream.send(Message::binary(vec![255, 0])).await.expect("close");
+        let rest = tokio::time::timeout(Duration::from_secs(20), collect(&mut stream)).await;
+        let rest = rest.expect("the session ends before the container does");
+        assert!(rest[&3].contains("Success"), "{rest:?}");
+    }
+
+    #[tokio::test]
     async fn ports_over_channels() {
         let node = Node::new();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
@@ -174,6 +188,22 @@ mod websocket {
         stream.send(Message::binary(b"\0ping".to_vec())).await.expect("send");
         let message = stream.next().await.expect("echo").expect("message");
         assert_eq!(message, Message::binary(b"\0ping".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_closes_ends_its_channels() {
+        let node = Node::new();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let port = listener.local_addr().expect("address").port();
+        tokio::spawn(super::front::greet_once(listener));
+        let path = format!("/portForward/default/web?port={port}");
+        let mut stream = open(&node, &path, "v4.channel.k8s.io").await;
+        let mut said = Vec::new();
+        while let Some(Ok(Message::Binary(bytes))) = stream.next().await {
+            said.extend(bytes);
+        }
+        let [low, high] = port.to_le_bytes();
+        assert_eq!(said, [&[0, low, high, 1, low, high, 0][..], &b"greetings"[..]].concat());
     }
 }
 
@@ -281,10 +311,10 @@ mod kubectl {
 
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::process::Command;
+    use tokio::process::{Child, Command};
 
     use super::Node;
-    use super::front::{Front, echo_once};
+    use super::front::{Front, echo_once, greet_once};
 
     /// Streaming over WebSocket and over SPDY.
     const BOTH: [&str; 2] = ["true", "false"];
@@ -359,6 +389,16 @@ mod kubectl {
         assert!(child.wait().await.expect("wait").success());
     }
 
+    /// A connection to a port of the pod through `kubectl port-forward`; `None` without such a kubectl.
+    async fn forwarded(front: &Front, websockets: &str, port: u16) -> Option<(Child, TcpStream)> {
+        let mut child =
+            kubectl(front, websockets, &format!("port-forward web :{port}"))?.spawn().expect("run");
+        let mut lines = BufReader::new(child.stdout.as_mut().expect("out")).lines();
+        let line = lines.next_line().await.expect("line").expect("forwarding");
+        let local = line.split([' ', ':']).find_map(|word| word.parse::<u16>().ok()).expect("port");
+        Some((child, TcpStream::connect(("127.0.0.1", local)).await.expect("connect")))
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn port_forward_tells_why_not() {
         let node = Node::new();
@@ -366,16 +406,8 @@ mod kubectl {
         let unused =
             TcpListener::bind("127.0.0.1:0").await.expect("bind").local_addr().expect("address").port();
         for websockets in BOTH {
-            let Some(mut command) = kubectl(&front, websockets, &format!("port-forward web :{unused}"))
-            else {
-                return;
-            };
-            let mut child = command.spawn().expect("run");
-            let mut lines = BufReader::new(child.stdout.take().expect("out")).lines();
+            let Some((mut child, mut stream)) = forwarded(&front, websockets, unused).await else { return };
             let mut errors = BufReader::new(child.stderr.take().expect("err")).lines();
-            let line = lines.next_line().await.expect("line").expect("forwarding");
-            let local = line.split([' ', ':']).find_map(|word| word.parse::<u16>().ok()).expect("port");
-            let mut stream = TcpStream::connect(("127.0.0.1", local)).await.expect("connect");
             stream.write_all(b"hello").await.expect("send");
             let told = errors.next_line().await.expect("line").expect("error");
             assert!(told.contains("failed to connect to localhost"), "{told}");
@@ -390,19 +422,28 @@ mod kubectl {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
             let port = listener.local_addr().expect("address").port();
             tokio::spawn(echo_once(listener));
-            let Some(mut command) = kubectl(&front, websockets, &format!("port-forward web :{port}")) else {
-                return;
-            };
-            let mut child = command.spawn().expect("run");
-            let mut lines = BufReader::new(child.stdout.take().expect("out")).lines();
-            let line = lines.next_line().await.expect("line").expect("forwarding");
-            let local = line.split([' ', ':']).find_map(|word| word.parse::<u16>().ok()).expect("port");
-            let mut stream = TcpStream::connect(("127.0.0.1", local)).await.expect("connect");
+            let Some((_child, mut stream)) = forwarded(&front, websockets, port).await else { return };
             stream.write_all(b"through").await.expect("send");
             stream.shutdown().await.expect("half close");
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.expect("receive");
             assert_eq!(answer, "through", "websockets {websockets}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_forwarded_port_may_close_first() {
+        let node = Node::new();
+        let front = Front::start(node.api.clone()).await;
+        for websockets in BOTH {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+            let port = listener.local_addr().expect("address").port();
+            tokio::spawn(greet_once(listener));
+            let Some((_child, mut stream)) = forwarded(&front, websockets, port).await else { return };
+            // The client keeps its side open, so only the pod's end can be what ends this.
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("receive");
+            assert_eq!(answer, "greetings", "websockets {websockets}");
         }
     }
 }

@@ -107,12 +107,14 @@ impl Worker {
         let mut containers = Vec::new();
         for (name, seen) in &self.observed.containers {
             let Some(current) = &seen.current else { continue };
+            let definition = self.definition(name);
             containers.push(ContainerEntry {
                 name: name.clone(),
                 id: current.id.clone(),
                 attempt: current.number,
                 running: current.is_live(),
-                tty: self.definition(name).is_some_and(|container| container.tty.unwrap_or(false)),
+                tty: definition.is_some_and(|container| container.tty.unwrap_or(false)),
+                stdin_once: definition.is_some_and(|container| container.stdin_once.unwrap_or(false)),
             });
         }
         self.node.table.set(

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::ContainerPlace;
-use super::streaming::{CommandEnds, Descriptors, Outcome, Wanted, pump_container};
+use super::streaming::{CommandEnds, Descriptors, InputEnd, Outcome, Wanted, pump_container};
 use crate::container_runtime::ContainerRuntime;
 
-/// Lasts until the container's streams end or the client goes.
+/// Lasts until the container's streams end or the client goes, or has sent all its input to a container whose
+/// input outlives it.
 pub async fn run(
     runtime: Arc<dyn ContainerRuntime>,
     place: ContainerPlace,
@@ -19,13 +20,14 @@ pub async fn run(
         Ok(session) => session,
         Err(error) => return failed(&error),
     };
+    let input = if place.stdin_once && !place.tty { InputEnd::Container } else { InputEnd::Session };
     let descriptors = Descriptors {
         stdin: session.stdin,
         stdout: session.stdout,
         stderr: session.stderr,
         terminal: session.terminal,
     };
-    match pump_container(descriptors, ends, wanted).await {
+    match pump_container(descriptors, ends, wanted, input).await {
         Ok(()) => Outcome::Success,
         Err(error) => failed(&error),
     }

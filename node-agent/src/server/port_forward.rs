@@ -100,27 +100,29 @@ async fn forward(place: PodPlace, error: SpdyStream, data: SpdyStream) {
     match outcome {
         Ok(connection) => {
             let (sender, mut from_pod) = mpsc::channel(QUEUE);
-            let writer = data.writer.clone();
-            let back = async move {
+            let back = async {
                 while let Some(bytes) = from_pod.recv().await {
-                    if !writer.write(bytes).await {
+                    if !data.writer.write(bytes).await {
                         return;
                     }
                 }
-                writer.finish().await;
+                data.writer.finish().await;
+                // A client holds its connection, and with it the other direction, until it knows that no error
+                // came.
+                error.writer.finish().await;
             };
             let both = async { tokio::join!(splice(connection, data.data, sender), back) };
             tokio::select! {
                 _ends = both => {}
-                _reset = data.reset => {}
+                _reset = data.reset => error.writer.finish().await,
             }
         }
         Err(reason) => {
             error.writer.write(reason.into()).await;
             data.writer.finish().await;
+            error.writer.finish().await;
         }
     }
-    error.writer.finish().await;
 }
 
 /// Carries bytes both ways; each direction ends on its own.
@@ -209,7 +211,11 @@ async fn forward_channel(
                     }
                 }
             };
-            tokio::join!(splice(connection, to_pod, sender), back);
+            // Channels have no end of their own: the connection is over when the pod has nothing more to say.
+            tokio::select! {
+                () = splice(connection, to_pod, sender) => {}
+                () = back => {}
+            }
         }
         // The client is told; if it is gone there is nobody to tell.
         Err(reason) => drop(out.send((channel + 1, reason.into())).await),

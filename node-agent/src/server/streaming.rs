@@ -258,8 +258,8 @@ pub async fn pump_command<T>(
 ) -> io::Result<T> {
     let (open, input) = Open::new(descriptors)?;
     let ended = CancellationToken::new();
-    let outputs = open.outputs(ends.output, wanted, &ended);
-    let inputs = open.inputs(input, ends.stdin, ends.resize);
+    let outputs = open.outputs(ends.output, wanted, &ended, None);
+    let inputs = async { tokio::join!(open.feed(input, ends.stdin), open.sizes(ends.resize)) };
     let finished = async {
         let (mut outputs, mut exit) = (std::pin::pin!(outputs), std::pin::pin!(exit));
         let mut drained = false;
@@ -278,21 +278,43 @@ pub async fn pump_command<T>(
     let (mut finished, mut inputs) = (std::pin::pin!(finished), std::pin::pin!(inputs));
     tokio::select! {
         value = &mut finished => Ok(value),
-        () = &mut inputs => Ok(finished.await),
+        _ = &mut inputs => Ok(finished.await),
     }
 }
 
-/// Carries bytes both ways until the container's outputs end, or its input if it has no output here.
-pub async fn pump_container(descriptors: Descriptors, ends: CommandEnds, wanted: Wanted) -> io::Result<()> {
+/// What ends when a client of a container has sent all its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputEnd {
+    /// The container's own input; the client still sees what the container makes of it.
+    Container,
+    /// Only the client's session: another client may send more.
+    Session,
+}
+
+/// Carries bytes both ways until the container's outputs end, or its input if it has no output here, or the
+/// client's input if that ends the session.
+pub async fn pump_container(
+    descriptors: Descriptors,
+    ends: CommandEnds,
+    wanted: Wanted,
+    end: InputEnd,
+) -> io::Result<()> {
     let (open, input) = Open::new(descriptors)?;
-    let never = CancellationToken::new();
+    let takes_input = wanted.stdin && (input.is_some() || open.terminal.is_some());
     let has_output = open.stdout.is_some() || open.stderr.is_some() || open.terminal.is_some();
-    let outputs = open.outputs(ends.output, wanted, &never);
-    let inputs = open.inputs(input, ends.stdin, ends.resize);
+    let ended = CancellationToken::new();
+    let outputs = open.outputs(ends.output, wanted, &ended, Some(&ended));
+    let feed = async {
+        open.feed(input, ends.stdin).await;
+        if takes_input && end == InputEnd::Session {
+            ended.cancel();
+        }
+    };
+    let inputs = async { tokio::join!(feed, open.sizes(ends.resize)) };
     let (mut outputs, mut inputs) = (std::pin::pin!(outputs), std::pin::pin!(inputs));
     tokio::select! {
         () = &mut outputs, if has_output => {}
-        () = &mut inputs => if has_output {
+        _ = &mut inputs => if has_output {
             outputs.await;
         }
     }
@@ -318,39 +340,39 @@ impl Open {
         Ok((outputs, open(descriptors.stdin)?))
     }
 
-    async fn inputs(
-        &self,
-        own: Option<Descriptor>,
-        mut stdin: mpsc::Receiver<Bytes>,
-        mut resize: mpsc::Receiver<TerminalSize>,
-    ) {
-        let feed = async move {
-            let target = own.as_ref().or(self.terminal.as_ref());
-            while let Some(bytes) = stdin.recv().await {
-                // A command that closed its input does not mind what comes after.
-                if let Some(target) = target
-                    && target.write_all(&bytes).await.is_err()
-                {
-                    break;
-                }
+    async fn feed(&self, own: Option<Descriptor>, mut stdin: mpsc::Receiver<Bytes>) {
+        let target = own.as_ref().or(self.terminal.as_ref());
+        while let Some(bytes) = stdin.recv().await {
+            // A command that closed its input does not mind what comes after.
+            if let Some(target) = target
+                && target.write_all(&bytes).await.is_err()
+            {
+                break;
             }
-        };
-        let sizes = async {
-            while let Some(size) = resize.recv().await {
-                if let Some(terminal) = &self.terminal {
-                    terminal.resize(size);
-                }
-            }
-        };
-        tokio::join!(feed, sizes);
+        }
     }
 
-    async fn outputs(&self, output: mpsc::Sender<Output>, wanted: Wanted, ended: &CancellationToken) {
+    async fn sizes(&self, mut resize: mpsc::Receiver<TerminalSize>) {
+        while let Some(size) = resize.recv().await {
+            if let Some(terminal) = &self.terminal {
+                terminal.resize(size);
+            }
+        }
+    }
+
+    /// Until `ended` and all that is there by then is read; a terminal has an end of its own.
+    async fn outputs(
+        &self,
+        output: mpsc::Sender<Output>,
+        wanted: Wanted,
+        ended: &CancellationToken,
+        terminal_ended: Option<&CancellationToken>,
+    ) {
         let stdout = async {
             match (&self.stdout, &self.terminal) {
                 (Some(pipe), _) => drain(pipe, wanted.stdout, Output::Stdout, &output, Some(ended)).await,
                 (None, Some(terminal)) => {
-                    drain(terminal, wanted.stdout, Output::Stdout, &output, None).await;
+                    drain(terminal, wanted.stdout, Output::Stdout, &output, terminal_ended).await;
                 }
                 (None, None) => {}
             }

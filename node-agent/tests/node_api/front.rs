@@ -14,6 +14,12 @@ pub async fn echo_once(listener: TcpListener) {
     tokio::io::copy(&mut read, &mut write).await.expect("echo");
 }
 
+/// Says something and closes the connection.
+pub async fn greet_once(listener: TcpListener) {
+    let (mut stream, _) = listener.accept().await.expect("accept");
+    stream.write_all(b"greetings").await.expect("greet");
+}
+
 /// A listening front.
 pub struct Front {
     port: u16,

@@ -99,9 +99,11 @@ impl ContainerRuntime for Processes {
         })
     }
 
-    async fn attach(&self, _: &str, _: &str) -> Result<AttachSession, RuntimeError> {
+    async fn attach(&self, _: &str, id: &str) -> Result<AttachSession, RuntimeError> {
         let mut command = Command::new("sh");
-        command.args(["-c", "echo attached; cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // The second container goes on when its input ends, as one does whose input other clients may share.
+        let script = if id == "main-0" { "echo attached; cat" } else { "echo attached; sleep 60" };
+        command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = spawn(&mut command)?;
         let session = AttachSession {
             stdin: child.stdin.take().map(OwnedFd::from),
@@ -118,7 +120,7 @@ impl ContainerRuntime for Processes {
     }
 }
 
-/// One pod `default/web` with one container `main`, in this process's own network namespace.
+/// One pod `default/web` with the containers `main` and `shared` (its input outlives a client), in this process's own network namespace.
 pub struct OnePod {
     /// Its log.
     pub log_path: PathBuf,
@@ -134,10 +136,12 @@ impl PodLookup for OnePod {
     }
 
     fn container(&self, namespace: &str, pod: &str, container: &str) -> Option<ContainerPlace> {
-        ((namespace, pod, container) == ("default", "web", "main")).then(|| ContainerPlace {
+        let known = (namespace, pod) == ("default", "web") && matches!(container, "main" | "shared");
+        known.then(|| ContainerPlace {
             uid: "uid".to_owned(),
-            container_id: "main-0".to_owned(),
+            container_id: format!("{container}-0"),
             tty: false,
+            stdin_once: container == "main",
             log_path: self.log_path.clone(),
             previous_log_path: None,
         })
