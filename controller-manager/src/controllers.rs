@@ -19,6 +19,7 @@ use crate::node_ipam::{NodeAddresses, Range};
 use crate::node_lifecycle::NodeLifecycle;
 use crate::pod_gc::PodGarbage;
 use crate::replica_set::ReplicaSets;
+use crate::replication_controller::ReplicationControllers;
 use crate::root_ca::RootAuthorities;
 use crate::service_account::ServiceAccounts;
 use crate::taint_eviction::TaintEviction;
@@ -89,6 +90,7 @@ const CONTROLLERS: &[Row] = &[
         start.run(PodGarbage::new(&start.informers, start.clock.clone(), limit));
     }),
     ("replicaset", |start| start.run(ReplicaSets::new(&start.informers))),
+    ("replicationcontroller", |start| start.run(ReplicationControllers::new(&start.informers))),
     ("deployment", |start| start.run(Deployments::new(&start.informers))),
     ("endpointslice", |start| start.run(EndpointSlices::new(&start.informers))),
     ("endpoints", |start| start.run(EndpointsObjects::new(&start.informers))),

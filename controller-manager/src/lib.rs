@@ -17,6 +17,7 @@ pub mod owners;
 pub mod pod_gc;
 pub mod pods;
 pub mod replica_set;
+pub mod replication_controller;
 pub mod root_ca;
 pub mod service_account;
 pub mod services;

@@ -16,7 +16,8 @@ use client::request;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::core::ApiResource;
 use serde_json::{Value, json};
 
 use crate::owners::{
@@ -29,6 +30,8 @@ const BURST: usize = 500;
 
 /// A ReplicaSet and what it may count on.
 pub struct Observed {
+    /// What the set is to the server: a ReplicaSet, or a ReplicationController in a ReplicaSet's shape.
+    pub resource: ApiResource,
     /// The set.
     pub set: Arc<ReplicaSet>,
     /// Pods of the namespace that it owns or could adopt.
@@ -42,12 +45,11 @@ pub struct Observed {
 /// Adopts, releases, creates, deletes, and reports.
 pub fn reconcile(observed: &Observed, now: Timestamp) -> Plan {
     let set = &*observed.set;
-    let resource = request::resource::<ReplicaSet>();
     let Some((spec, selector)) = set.spec.as_ref().and_then(|s| Some((s, selector(Some(&s.selector))?)))
     else {
         return Plan::nothing();
     };
-    let claimant = Claimant { resource: &resource, meta: &set.metadata, selector: &selector };
+    let claimant = Claimant { resource: &observed.resource, meta: &set.metadata, selector: &selector };
     let candidates: Vec<_> = observed.pods.iter().filter(|pod| !pods::is_terminal(pod)).cloned().collect();
     let (claimed, actions) = claimant.claim(&request::resource::<Pod>(), &candidates);
     let (active, terminating): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|pod| pods::is_active(pod));
@@ -59,13 +61,14 @@ pub fn reconcile(observed: &Observed, now: Timestamp) -> Plan {
         if deleting { (Vec::new(), active.clone()) } else { split(observed, &active, wanted, now) };
     // Pods that this plan deletes are counted as gone: whoever reads the status must not rely on them.
     let conditions = new_conditions(observed, active.len(), wanted, now);
-    let status = new_status(set, &staying, terminating.len() + leaving.len(), conditions, now);
+    let terminating = terminating.len() + leaving.len();
+    let status = new_status(observed, &staying, terminating, conditions, now);
     if set.status.as_ref() != Some(&status) {
-        plan.actions.push(status_patch(set, &status));
+        plan.actions.push(status_patch(observed, &status));
     }
     if !deleting {
-        create(&mut plan, set, wanted.saturating_sub(active.len()));
-        delete(&mut plan, set, &leaving);
+        create(&mut plan, observed, wanted.saturating_sub(active.len()));
+        delete(&mut plan, observed, &leaving);
     }
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
     let waiting = staying.iter().filter_map(|pod| pods::available_in(pod, min_ready, now));
@@ -92,42 +95,43 @@ fn split(
     (leaving, staying)
 }
 
-fn create(plan: &mut Plan, set: &ReplicaSet, missing: usize) {
-    let pod = new_pod(set);
+fn create(plan: &mut Plan, observed: &Observed, missing: usize) {
+    let pod = new_pod(observed);
     for _ in 0..missing.min(BURST) {
         let create = Action::Create {
             resource: request::resource::<Pod>(),
-            namespace: set.metadata.namespace.clone(),
+            namespace: observed.set.metadata.namespace.clone(),
             object: pod.clone(),
         };
-        let success = event(set, EventType::Normal, "SuccessfulCreate", "Created pod: {name}");
-        let failure = event(set, EventType::Warning, "FailedCreate", "Error creating: {error}");
+        let success = event(observed, EventType::Normal, "SuccessfulCreate", "Created pod: {name}");
+        let failure = event(observed, EventType::Warning, "FailedCreate", "Error creating: {error}");
         plan.act_and_report(create, Report { success: Some(success), failure: Some(failure) });
     }
 }
 
-fn delete(plan: &mut Plan, set: &ReplicaSet, leaving: &[Arc<Pod>]) {
+fn delete(plan: &mut Plan, observed: &Observed, leaving: &[Arc<Pod>]) {
     for pod in leaving {
         let delete = Action::Delete {
             target: Target::same_object(&request::resource::<Pod>(), &pod.metadata),
             propagation: Propagation::Background,
             grace_period_seconds: None,
         };
-        let success = event(set, EventType::Normal, "SuccessfulDelete", "Deleted pod: {name}");
-        let failure = event(set, EventType::Warning, "FailedDelete", "Error deleting: {error}");
+        let success = event(observed, EventType::Normal, "SuccessfulDelete", "Deleted pod: {name}");
+        let failure = event(observed, EventType::Warning, "FailedDelete", "Error deleting: {error}");
         plan.act_and_report(delete, Report { success: Some(success), failure: Some(failure) });
     }
 }
 
-fn event(set: &ReplicaSet, event_type: EventType, reason: &'static str, message: &str) -> EventDraft {
-    let regarding = object_reference(&request::resource::<ReplicaSet>(), &set.metadata);
+fn event(observed: &Observed, event_type: EventType, reason: &'static str, message: &str) -> EventDraft {
+    let regarding = object_reference(&observed.resource, &observed.set.metadata);
     EventDraft { regarding, event_type, reason, message: message.to_owned() }
 }
 
-fn new_pod(set: &ReplicaSet) -> Value {
+fn new_pod(observed: &Observed) -> Value {
+    let set = &*observed.set;
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
-    let owner = controller_reference(&request::resource::<ReplicaSet>(), &set.metadata);
+    let owner = controller_reference(&observed.resource, &set.metadata);
     let mut metadata = json!({
         "generateName": format!("{}-", set.metadata.name.as_deref().unwrap_or_default()),
         "namespace": set.metadata.namespace,
@@ -149,13 +153,13 @@ fn count(pods: &[Arc<Pod>], rule: impl Fn(&Pod) -> bool) -> i32 {
 }
 
 fn new_status(
-    set: &ReplicaSet,
+    observed: &Observed,
     active: &[Arc<Pod>],
     terminating: usize,
     conditions: Option<Vec<ReplicaSetCondition>>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
-    let spec = set.spec.clone().unwrap_or_default();
+    let spec = observed.set.spec.clone().unwrap_or_default();
     let template_labels = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default();
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
     let some = |count: i32| (count != 0).then_some(count);
@@ -168,8 +172,11 @@ fn new_status(
         fully_labeled_replicas: some(count(active, labelled)),
         ready_replicas: some(count(active, pods::is_ready)),
         available_replicas: some(count(active, |pod| pods::is_available(pod, min_ready, now))),
-        terminating_replicas: i32::try_from(terminating).ok(),
-        observed_generation: set.metadata.generation,
+        // A ReplicationController's status has no such field.
+        terminating_replicas: i32::try_from(terminating)
+            .ok()
+            .filter(|_| observed.resource.kind == "ReplicaSet"),
+        observed_generation: observed.set.metadata.generation,
         conditions,
     }
 }
@@ -202,7 +209,7 @@ fn new_conditions(
     (!kept.is_empty()).then_some(kept)
 }
 
-fn status_patch(set: &ReplicaSet, status: &ReplicaSetStatus) -> Action {
+fn status_patch(observed: &Observed, status: &ReplicaSetStatus) -> Action {
     let patch = json!({"status": {
         "replicas": status.replicas,
         "fullyLabeledReplicas": status.fully_labeled_replicas,
@@ -212,7 +219,7 @@ fn status_patch(set: &ReplicaSet, status: &ReplicaSetStatus) -> Action {
         "observedGeneration": status.observed_generation,
         "conditions": status.conditions,
     }});
-    let target = Target::same_version(&request::resource::<ReplicaSet>(), &set.metadata);
+    let target = Target::same_version(&observed.resource, &observed.set.metadata);
     Action::Patch { target, subresource: Some("status"), patch }
 }
 
@@ -236,14 +243,27 @@ impl ReplicaSets {
         let own = set.metadata.uid.iter().cloned();
         let uids: std::collections::BTreeSet<String> =
             siblings.iter().filter_map(|sibling| sibling.metadata.uid.clone()).chain(own).collect();
-        let mut crowd = BTreeMap::new();
-        for pod in uids.iter().flat_map(|uid| self.pods.owned_by(uid)).filter(|pod| pods::is_active(pod)) {
-            if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
-                *crowd.entry(node).or_default() += 1;
-            }
-        }
-        crowd
+        by_node(uids.iter().flat_map(|uid| self.pods.owned_by(uid)))
     }
+}
+
+/// How many of the pods are active on each node.
+pub fn by_node(pods: impl Iterator<Item = Arc<Pod>>) -> BTreeMap<String, usize> {
+    let mut crowd = BTreeMap::new();
+    for pod in pods.filter(|pod| pods::is_active(pod)) {
+        if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+            *crowd.entry(node).or_default() += 1;
+        }
+    }
+    crowd
+}
+
+/// The pods a set owns, and those of its namespace that nobody controls.
+pub fn candidates(pods: &Informer<Pod>, meta: &ObjectMeta) -> Vec<Arc<Pod>> {
+    let mut candidates = pods.owned_by(meta.uid.as_deref().unwrap_or_default());
+    let in_namespace = pods.in_namespace(meta.namespace.as_deref().unwrap_or_default());
+    candidates.extend(in_namespace.into_iter().filter(|pod| controller_of(&pod.metadata).is_none()));
+    candidates
 }
 
 #[async_trait]
@@ -267,11 +287,14 @@ impl Controller for ReplicaSets {
 
     async fn observe(&self, key: &Key, last: Option<&Failure>) -> Result<Option<Observed>, Failure> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
-        let mut pods = self.pods.owned_by(set.metadata.uid.as_deref().unwrap_or_default());
-        let in_namespace = self.pods.in_namespace(&key.namespace);
-        pods.extend(in_namespace.into_iter().filter(|pod| controller_of(&pod.metadata).is_none()));
-        let crowd = self.crowd(&set);
-        Ok(Some(Observed { set, pods, crowd, last: last.cloned() }))
+        let (pods, crowd) = (candidates(&self.pods, &set.metadata), self.crowd(&set));
+        Ok(Some(Observed {
+            resource: request::resource::<ReplicaSet>(),
+            set,
+            pods,
+            crowd,
+            last: last.cloned(),
+        }))
     }
 
     fn reconcile(&self, observed: &Observed, now: Timestamp) -> Plan {

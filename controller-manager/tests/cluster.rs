@@ -10,9 +10,10 @@ use std::sync::Arc;
 use fixture::Cluster;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::runtime::reflector::Lookup as _;
 use serde_json::{Value, json};
@@ -112,6 +113,42 @@ async fn dependents_go_first_or_stay() {
     cluster.delete::<Deployment>("web", DeleteParams::foreground()).await;
     cluster.until::<Deployment>("no deployment", <[_]>::is_empty).await;
     assert!(cluster.informers.of::<Pod>().in_namespace("default").is_empty(), "pods go before their owner");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replication_controller_keeps_its_pods() {
+    let cluster = Cluster::start().await;
+    let container = json!({"name": "c", "image": "web"});
+    let orphan = json!({"metadata": {"name": "orphan", "labels": {"app": "web"}}, "spec": {"containers": [container]}});
+    cluster.create::<Pod>(orphan).await;
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}});
+    let controller = json!({"metadata": {"name": "web"}, "spec": {"replicas": 3, "template": template}});
+    cluster.create::<ReplicationController>(controller).await;
+    let has = |wanted: i32| {
+        move |all: &[Arc<ReplicationController>]| {
+            let status = all.first().and_then(|web| web.status.as_ref());
+            status.is_some_and(|status| {
+                status.replicas == wanted
+                    && status.available_replicas.unwrap_or(0) == wanted
+                    && status.observed_generation == all[0].metadata.generation
+            })
+        }
+    };
+    cluster.until::<ReplicationController>("three replicas", has(3)).await;
+    let owned = |pod: &Arc<Pod>| {
+        let owner = pod.metadata.owner_references.iter().flatten().next();
+        owner.is_some_and(|owner| owner.kind == "ReplicationController" && owner.name == "web")
+    };
+    cluster
+        .until::<Pod>("the orphan among them", |pods| {
+            pods.len() == 3 && pods.iter().all(owned) && pods.iter().any(|pod| pod.name_any() == "orphan")
+        })
+        .await;
+    cluster.patch::<ReplicationController>("web", json!({"spec": {"replicas": 1}})).await;
+    cluster.until::<ReplicationController>("one replica", has(1)).await;
+    cluster.delete::<ReplicationController>("web", DeleteParams::background()).await;
+    cluster.until::<Pod>("no pod", <[_]>::is_empty).await;
     cluster.stop().await;
 }
 

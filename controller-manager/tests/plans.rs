@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use client::plan::{Action, Plan};
+use client::request;
 use controller_manager::{deployment, endpoint_slice, replica_set};
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -185,6 +187,7 @@ fn replica_sets() {
         });
         let pods = case.pods.iter().map(|(name, changes)| pod(name, changes));
         let observed = replica_set::Observed {
+            resource: request::resource::<ReplicaSet>(),
             set: Arc::new(serde_json::from_value(set).expect("a set")),
             pods: pods.map(|pod| Arc::new(serde_json::from_value(pod).expect("a pod"))).collect(),
             crowd: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client::plan::{Action, Plan, Target};
+use client::request;
 use controller_manager::{deployment, pods, replica_set};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -178,8 +179,13 @@ impl World {
         let Some(set) = self.sets().get(index).cloned() else { return };
         let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let (uid, name) = (set.metadata.uid.clone(), set.metadata.name.clone());
-        let observed =
-            replica_set::Observed { set, pods: self.of("pods"), crowd: BTreeMap::new(), last: None };
+        let observed = replica_set::Observed {
+            resource: request::resource::<ReplicaSet>(),
+            set,
+            pods: self.of("pods"),
+            crowd: BTreeMap::new(),
+            last: None,
+        };
         let before = self.active_of(uid.as_deref());
         let plan = replica_set::reconcile(&observed, self.now);
         self.perform(plan);
