@@ -77,6 +77,8 @@ pub(crate) fn negotiate(kind: &Kind, headers: &HeaderMap) -> Result<Accepted, St
     let protobuf = || api::codec::protobuf::knows(&kind.group, &kind.version, &kind.kind);
     let found = accepted(headers, |media, form| match (media, form) {
         (Media::Protobuf, Form::Table) => false,
+        // What is only ever answered to whoever posts it has no columns.
+        (_, Form::Table) => !matches!(&*kind.group, "authentication.k8s.io" | "authorization.k8s.io"),
         (Media::Protobuf, Form::Object) => protobuf(),
         _ => true,
     });

@@ -95,6 +95,20 @@ async fn may_i() {
 }
 
 #[tokio::test]
+async fn a_review_is_no_table() {
+    let world = world().await;
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (accept, expected) in [(table.to_owned(), 406), (format!("{table},application/json"), 201)] {
+        let review = json!({"spec": {"nonResourceAttributes": {"verb": "get", "path": "/"}}});
+        let request =
+            Request::post(ACCESS).header("content-type", "application/json").header("accept", accept);
+        let mut request = request.body(Body::from(review.to_string())).expect("a request");
+        request.extensions_mut().insert(admin());
+        assert_eq!(world.server.answer(request).await.status().as_u16(), expected);
+    }
+}
+
+#[tokio::test]
 async fn may_somebody_else() {
     let world = world().await;
     let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";

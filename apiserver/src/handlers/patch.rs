@@ -82,6 +82,15 @@ impl Patch {
         }
     }
 
+    /// Why the outcome is no object of the kind: strategic patches are not decoded from JSON, so upstream has
+    /// other words for what does not fit after them.
+    fn explained(&self, why: &str) -> String {
+        match self.algorithm {
+            Algorithm::Strategic => restored(why).unwrap_or_else(|| why.to_owned()),
+            _ => why.to_owned(),
+        }
+    }
+
     /// The configuration to apply.
     ///
     /// # Errors
@@ -133,14 +142,36 @@ impl Patch {
     }
 }
 
+/// A decoder's complaint about a type, as upstream's converter of decoded values words it.
+fn restored(why: &str) -> Option<String> {
+    let (found, place) = why.strip_prefix("json: cannot unmarshal ")?.split_once(" into Go ")?;
+    let (_, wanted) = place.split_once(" of type ")?;
+    let (kind, name) = match found.split(' ').next()? {
+        "array" => ("slice", "[]interface {}"),
+        "object" => ("map", "map[string]interface {}"),
+        "number" if found.contains('.') => ("float64", "float64"),
+        "number" => ("int64", "int64"),
+        other => (other, other),
+    };
+    Some(if wanted.starts_with("map[") {
+        format!("cannot restore map from {kind}")
+    } else if wanted.starts_with("[]") {
+        format!("cannot restore slice from {kind}")
+    } else if wanted.contains('.') {
+        format!("cannot restore struct from: {kind}")
+    } else {
+        format!("cannot convert {name} to {wanted}")
+    })
+}
+
 /// 422 for a patch whose outcome is no object of the kind: upstream names the patch as the invalid field.
-fn undecodable(call: &Call, status: Status, shown: String) -> Status {
+fn undecodable(call: &Call, patch: &Patch, status: Status, shown: String) -> Status {
     if status.reason != Reason::BadRequest {
         return status;
     }
     let head = format!(" cannot be handled as a {}: ", call.kind.kind);
     let why = status.message.split_once(&head).map_or(status.message.as_str(), |(_, why)| why);
-    Status::invalid("", "", "", vec![Cause::invalid("patch", &shown.into(), why)])
+    Status::invalid("", "", "", vec![Cause::invalid("patch", &shown.into(), &patch.explained(why))])
 }
 
 /// Patches the object.
@@ -166,7 +197,7 @@ pub(crate) async fn respond_part(
         let patched = patch.apply(call.kind.schema(), current)?;
         let shown = patch.shown(&patched);
         let mut patched = body::check(call, patched, patch.duplicates())
-            .map_err(|status| undecodable(call, status, shown))?;
+            .map_err(|status| undecodable(call, &patch, status, shown))?;
         registry::metadata::agree_named(call, &mut patched)?;
         Ok(patched)
     })
