@@ -202,8 +202,12 @@ fn identify(expected: &Expected<'_>, object: &mut Value) -> Result<(), Status> {
         let version = if got_version.is_empty() { &want.0 } else { &got_version };
         let version = GroupVersion::parse(version);
         return Err(Status::bad_request(format!(
-            "{got_kind} in version {:?} cannot be handled as a {}: no kind {got_kind:?} is expected here",
-            version.version, want.1,
+            "{got_kind} in version {:?} cannot be handled as a {kind}: converting ({}.{got_kind}) to \
+             ({}.{kind}): unknown conversion",
+            version.version,
+            version.version,
+            go_package(expected.group),
+            kind = want.1,
         )));
     }
     if !got_version.is_empty() && got_version != want.0 {
@@ -215,6 +219,14 @@ fn identify(expected: &Expected<'_>, object: &mut Value) -> Result<(), Status> {
     map.insert("apiVersion".to_owned(), Value::String(want.0));
     map.insert("kind".to_owned(), Value::from(want.1));
     Ok(())
+}
+
+/// The Go package of a group's internal types, which upstream names in messages.
+pub fn go_package(group: &str) -> &str {
+    match group.split('.').next() {
+        None | Some("") => "core",
+        Some(first) => first,
+    }
 }
 
 fn cannot_handle(expected: &Expected<'_>, problem: &str) -> Status {

@@ -214,11 +214,7 @@ pub(crate) fn include_object(call: &Call) -> Result<IncludeObject, Status> {
 
 /// 406 for a list form asked of one object, and the other way round. Upstream names its Go type.
 pub(crate) fn wrong_form(call: &Call, form: &str, what: &str, suffix: &str) -> Status {
-    let package = match call.kind.group.split('.').next() {
-        None | Some("") => "core",
-        Some(first) => first,
-    };
-    let kind = &call.kind.kind;
+    let (package, kind) = (api::codec::go_package(&call.kind.group), &call.kind.kind);
     Status::new(
         Reason::NotAcceptable,
         format!("you requested {form}, but the requested object is {what} (*{package}.{kind}{suffix})"),
