@@ -18,8 +18,8 @@ use crate::network::Protocol;
 
 /// `sessionAffinityConfig.clientIP.timeoutSeconds` when absent.
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
-/// Services with this label belong to another proxy.
-const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+/// Services with one of these labels are not for this proxy: another has them, or nobody.
+const NOT_OURS: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 
 /// How a client's packet finds a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -249,7 +249,7 @@ fn is_proxied(service: &Service, spec: &ServiceSpec) -> bool {
     let labels = service.metadata.labels.as_ref();
     spec.type_.as_deref() != Some("ExternalName")
         && spec.cluster_ip.as_deref().is_some_and(|ip| ip != "None" && !ip.is_empty())
-        && !labels.is_some_and(|labels| labels.contains_key(PROXY_NAME_LABEL))
+        && !labels.is_some_and(|labels| NOT_OURS.iter().any(|label| labels.contains_key(*label)))
 }
 
 fn cluster_addresses(spec: &ServiceSpec) -> Vec<Ipv4Addr> {

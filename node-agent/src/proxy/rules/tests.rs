@@ -1,5 +1,7 @@
 //! Services and slices in, elements out, as lines.
 
+use serde_json::json;
+
 use super::*;
 
 fn line((set, key): &Place, target: &Target) -> String {
@@ -65,6 +67,16 @@ fn cluster_address() {
     check("{clusterIP: 10.43.0.9, ports: [{name: http, port: 80}]}", NONE, "no-endpoints 10.43.0.9:80/tcp");
     check("{clusterIP: None, ports: [{name: http, port: 80}]}", TWO, "");
     check("{type: ExternalName, externalName: example.com}", TWO, "");
+}
+
+#[test]
+fn labels_take_services_away() {
+    for (label, ours) in [("proxy", true), ("service-proxy-name", false), ("headless", false)] {
+        let service = json!({"metadata": {"name": "web", "labels": {format!("service.kubernetes.io/{label}"): ""}},
+            "spec": {"clusterIP": "10.43.0.9", "ports": [{"port": 80}]}});
+        let service: Service = serde_json::from_value(service).expect("service");
+        assert_eq!(!service_elements(&service, std::iter::empty(), "here").is_empty(), ours, "{label}");
+    }
 }
 
 #[test]
