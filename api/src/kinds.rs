@@ -172,7 +172,8 @@ pub struct Kind {
     /// Field selectors beyond `metadata.name` and `metadata.namespace`, as JSON paths `a.b.c` into the
     /// stored form; the list [`crate::object::Index::parse`] takes.
     pub selectable_fields: Vec<Text>,
-    /// Selector labels that are not the path itself: `(label, path in selectable_fields)`.
+    /// Selector labels that are not the path itself: `(label, path in selectable_fields)`, or several such paths
+    /// with `|` between them, of which the first with a value counts.
     pub field_aliases: Vec<(Text, Text)>,
     /// Definition name in the facts table, such as `io.k8s.api.apps.v1.Deployment`.
     pub definition: Text,

@@ -47,7 +47,7 @@ pub(super) fn core_row() -> Kind {
     plain("", "v1", "Event", "events", Scope::Namespaced)
         .short(&["ev"])
         .fields(FIELDS)
-        .aliases(&[("source", "source.component")])
+        .aliases(&[("source", "source.component|reportingComponent")])
         .rules(crate::strategies::core::Event)
         .printed(columns::event())
 }

@@ -72,7 +72,11 @@ impl FieldSelector {
 
     /// Whether an object fits; fields must be resolved.
     pub fn matches(&self, index: &Index) -> bool {
-        self.terms.iter().all(|term| (index.field(&term.field) == term.value) == term.equal)
+        self.terms.iter().all(|term| {
+            let values = term.field.split('|').map(|path| index.field(path));
+            let value = values.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
+            (value == term.value) == term.equal
+        })
     }
 }
 
@@ -185,6 +189,16 @@ mod tests {
         let selector = selector.resolve(&events).unwrap();
         let bytes = br#"{"metadata":{"name":"e"},"involvedObject":{"kind":"Pod"}}"#;
         assert!(selector.matches(&Index::parse(bytes, &events.selectable_fields)));
+        let events = table.find("events").unwrap();
+        let by_source = FieldSelector::parse("source=s").unwrap().resolve(&events).unwrap();
+        for (event, fits) in [
+            (r#"{"source":{"component":"s"},"reportingComponent":"r"}"#, true),
+            (r#"{"source":{},"reportingComponent":"s"}"#, true),
+            (r#"{"source":{"component":"r"},"reportingComponent":"s"}"#, false),
+        ] {
+            let index = Index::parse(event.as_bytes(), &events.selectable_fields);
+            assert_eq!(by_source.matches(&index), fits, "{event}");
+        }
         let pods = table.find("pods").unwrap();
         let bad = FieldSelector::parse("spec.foo=1").unwrap().resolve(&pods).unwrap_err().0;
         assert_eq!(bad, "field label not supported: spec.foo");

@@ -29,6 +29,13 @@ impl Strategy for Service {
         false
     }
 
+    fn default(&self, object: &mut Value) {
+        // Whoever turns affinity off need not take back the timeout the server filled in.
+        if object["spec"]["sessionAffinity"] == "None" {
+            object::remove(&mut object["spec"], "sessionAffinityConfig");
+        }
+    }
+
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
         object["status"] = json!({"loadBalancer": {}});
         pair_cluster_ips(object, None);
@@ -368,6 +375,18 @@ mod tests {
             &["spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services"],
         );
         check(json!({"spec": {"type": "ExternalName"}}), &["spec.externalName: Required value"]);
+    }
+
+    #[test]
+    fn affinity_is_turned_off_whole() {
+        let config = json!({"clientIP": {"timeoutSeconds": 10800}});
+        for (affinity, stays) in [("None", false), ("ClientIP", true)] {
+            let changes = json!({"spec": {"sessionAffinity": affinity, "sessionAffinityConfig": config}});
+            let mut service = service(changes);
+            Service.default(&mut service);
+            assert_eq!(service["spec"]["sessionAffinityConfig"] == config, stays, "{affinity}");
+            assert_eq!(Service.validate(&service), []);
+        }
     }
 
     #[test]
