@@ -129,7 +129,8 @@ pub(crate) fn version() -> Value {
         "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
         "gitVersion": concat!("v1.36.0+gantry.", env!("CARGO_PKG_VERSION")),
-        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        // Set by `cargo xtask` for the binaries it builds.
+        "gitCommit": option_env!("GANTRY_COMMIT").unwrap_or_default(), "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "go1.25", "compiler": "rustc", "platform": format!("linux/{}", architecture()),
     })
 }

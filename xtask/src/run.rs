@@ -95,7 +95,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
 /// Builds the one binary. It is linked at a fixed address: a shim is this binary started again, and
 /// relocations would make pages of it private to every pod.
 fn build_release() -> Result<PathBuf> {
-    cargo(&[
+    let mut command = cargo_command(&[
         "rustc",
         "--quiet",
         "--release",
@@ -107,12 +107,29 @@ fn build_release() -> Result<PathBuf> {
         "-C",
         "relocation-model=static",
     ])?;
+    if let Some(commit) = commit()? {
+        command.env("GANTRY_COMMIT", commit);
+    }
+    run(&mut command)?;
     Ok(crate::target_dir()?.join("release/gantry"))
 }
 
+/// The commit that is checked out, for `kubectl version` to show; `None` where this is no repository.
+fn commit() -> Result<Option<String>> {
+    let answer = Command::new("git").current_dir(crate::root()?).args(["rev-parse", "HEAD"]).output();
+    let answer = answer.ok().filter(|answer| answer.status.success());
+    Ok(answer.map(|answer| String::from_utf8_lossy(&answer.stdout).trim().to_owned()))
+}
+
 fn cargo(arguments: &[&str]) -> Result<()> {
+    run(&mut cargo_command(arguments)?)
+}
+
+fn cargo_command(arguments: &[&str]) -> Result<Command> {
     println!("cargo {}", arguments.join(" "));
-    run(Command::new(env!("CARGO")).current_dir(crate::root()?).args(arguments))
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(crate::root()?).args(arguments);
+    Ok(command)
 }
 
 fn nextest() -> bool {
