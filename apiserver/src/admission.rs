@@ -45,8 +45,9 @@ pub(crate) async fn on_create(call: &Call, object: &mut Value) -> Result<Vec<Ope
 }
 
 /// Runs the rules that also hold for changed objects.
-pub(crate) async fn on_update(call: &Call, object: &mut Value, _old: &Value) -> Result<(), Status> {
+pub(crate) async fn on_update(call: &Call, object: &mut Value, old: &Value) -> Result<(), Status> {
     if is_pod(call) {
+        pods::keep_priority(object, old);
         pods::default_toleration_seconds(call, object).await?;
     }
     Ok(())

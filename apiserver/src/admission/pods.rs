@@ -40,6 +40,15 @@ pub(super) async fn default_toleration_seconds(
     Ok(Vec::new())
 }
 
+/// A changed pod that does not mention its priority keeps it: who replaces a pod need not know what was computed.
+pub(super) fn keep_priority(pod: &mut Value, old: &Value) {
+    for field in ["priority", "preemptionPolicy"] {
+        if pod["spec"][field].is_null() && !old["spec"][field].is_null() {
+            object::section(pod, "spec").insert(field.to_owned(), old["spec"][field].clone());
+        }
+    }
+}
+
 /// Computes `spec.priority`; a pod may name its class, never its number.
 pub(super) async fn priority(call: &Call, pod: &mut Value) -> Result<Vec<Operation>, Status> {
     if !is_pod(call) {
