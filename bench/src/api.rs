@@ -8,12 +8,16 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+/// The media type of everything sent here.
+pub const JSON: &str = "application/json";
 
 /// Where and as whom to connect.
 #[derive(Clone)]
@@ -76,22 +80,38 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Sends a request and reads the whole answer; any status of 300 and above is an error.
-    pub async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+    /// Sends a request and gives the answer's body to read; any status of 300 and above is an error.
+    pub async fn open(&mut self, method: Method, path: &str, accept: &str, body: Bytes) -> Result<Incoming> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.host)
-            .header("content-type", "application/json")
+            .header("accept", accept)
+            .header("content-type", JSON)
             .body(Full::new(body))?;
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();
-        let bytes = answer.into_body().collect().await?.to_bytes();
         if status >= StatusCode::MULTIPLE_CHOICES {
-            bail!("{path} answered {status}: {}", String::from_utf8_lossy(&bytes));
+            let text = answer.into_body().collect().await?.to_bytes();
+            bail!("{path} answered {status}: {}", String::from_utf8_lossy(&text));
         }
-        Ok(bytes)
+        Ok(answer.into_body())
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+        Ok(self.open(method, path, JSON, body).await?.collect().await?.to_bytes())
+    }
+
+    /// `GET`s an answer and forgets it while it comes in; its length.
+    pub async fn drain(&mut self, path: &str, accept: &str) -> Result<usize> {
+        let mut body = self.open(Method::GET, path, accept, Bytes::new()).await?;
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            length += frame?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(length)
     }
 
     /// `GET`.

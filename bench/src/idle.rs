@@ -2,19 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::Row;
 use crate::cluster::{Cluster, pause, processes};
 use crate::pods::create_and_wait;
-
-/// What the kernel says of some processes.
-#[derive(Default, Clone, Copy)]
-struct Use {
-    resident_kib: u64,
-    proportional_kib: u64,
-    cpu_ticks: u64,
-}
+use crate::usage::total;
 
 /// Measures an idle cluster with 0 and with 10 pods.
 pub async fn measure(seconds: u64) -> Result<Vec<Row>> {
@@ -47,27 +40,7 @@ async fn idle(cluster: &Cluster, pods: usize, seconds: u64) -> Result<Vec<Row>> 
                 mib(main.resident_kib)
             ),
         ),
-        // A tick is a hundredth of a second on every Linux Rust runs on, so ticks per second are percent.
+        // A tick is a hundredth of a second, so ticks per second are percent.
         Row::new(format!("idle CPU, {pods} pods"), format!("{cpu:.2} % of a core"), "goal < 0.5 %"),
     ])
-}
-
-fn total(pids: &[u32]) -> Result<Use> {
-    let mut sum = Use::default();
-    for pid in pids {
-        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        sum.resident_kib += field(&rollup, "Rss:");
-        sum.proportional_kib += field(&rollup, "Pss:");
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let Some((_, rest)) = stat.rsplit_once(')') else { continue };
-        let numbers: Vec<u64> = rest.split_whitespace().map(|n| n.parse().unwrap_or(0)).collect();
-        let (user, system) = numbers.get(11).zip(numbers.get(12)).context("a stat line of 52 fields")?;
-        sum.cpu_ticks += user + system;
-    }
-    Ok(sum)
-}
-
-fn field(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }

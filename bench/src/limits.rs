@@ -1,5 +1,7 @@
-//! What the machine could do at best: raw group-committed appends, and a bare HTTPS server.
+//! What the machine could do at best: raw group-committed appends, a file read from end to end, and a bare
+//! HTTPS server that sends bytes.
 
+use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,13 +11,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use axum::routing::get;
+use axum::body::Body;
+use axum::extract::{Path as Place, State};
+use axum::routing::{get, post};
 use base64::Engine as _;
 use bytes::Bytes;
+use futures::stream;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio_rustls::TlsAcceptor;
 
 /// Most writes that share one fsync, as in the embedded store.
@@ -56,7 +62,15 @@ pub fn group_committed_appends(dir: &Path, size: usize, writers: usize, span: Du
     Ok(f64::from(written) / begin.elapsed().as_secs_f64())
 }
 
-/// A bare axum server over rustls that answers the same bytes to every GET, in a process of its own.
+/// Reads a file and forgets it; how many bytes it has, and how long that took.
+pub fn read(path: &Path) -> Result<(usize, Duration)> {
+    let begin = Instant::now();
+    let length = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    Ok((length, begin.elapsed()))
+}
+
+/// A bare axum server over rustls, in a process of its own: `GET /` answers always the same bytes,
+/// `GET /length/N` that many of them, `GET /watch` whatever is posted to `/publish` from then on.
 pub struct BareServer {
     process: Child,
     /// Where it listens.
@@ -93,11 +107,47 @@ impl Drop for BareServer {
 /// and certificate, serves until killed.
 pub const BARE_SERVER: &str = "--bare-server";
 
+/// Bytes per frame of a long answer, as Gantry's lists have.
+const FRAME_BYTES: usize = 64 * 1024;
+
+/// Events a bare watcher may be behind; more than any measurement sends.
+const BACKLOG: usize = 65_536;
+
+fn router(body: Bytes) -> Router {
+    let frame = Bytes::from(body.iter().copied().cycle().take(FRAME_BYTES).collect::<Vec<u8>>());
+    let length = move |Place(length): Place<usize>| {
+        let frames = stream::unfold((frame.clone(), length), |(frame, left)| async move {
+            let next = frame.slice(..frame.len().min(left));
+            (left > 0).then(|| (Ok::<_, Infallible>(next.clone()), (frame, left - next.len())))
+        });
+        std::future::ready(Body::from_stream(frames))
+    };
+    let (events, _) = broadcast::channel(BACKLOG);
+    Router::new()
+        .route("/", get(move || std::future::ready(([("content-type", "application/json")], body.clone()))))
+        .route("/length/{length}", get(length))
+        .route("/watch", get(watch))
+        .route("/publish", post(publish))
+        .with_state(events)
+}
+
+async fn watch(State(events): State<broadcast::Sender<Bytes>>) -> Body {
+    Body::from_stream(stream::unfold(events.subscribe(), |mut events| async move {
+        let event = events.recv().await.ok()?;
+        Some((Ok::<_, Infallible>(event), events))
+    }))
+}
+
+async fn publish(State(events): State<broadcast::Sender<Bytes>>, event: Bytes) {
+    // Without watchers nobody hears of it, which is all right.
+    let _unheard = events.send(event).is_err();
+}
+
 /// The bare server itself.
 pub async fn serve_bare() -> Result<()> {
     let mut body = Vec::new();
     std::io::stdin().read_to_end(&mut body)?;
-    let body = Bytes::from(body);
+    let body = if body.is_empty() { Bytes::from_static(b" ") } else { Bytes::from(body) };
     let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     let certificate = pair.cert.der().clone();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.signing_key.serialize_der()));
@@ -107,8 +157,7 @@ pub async fn serve_bare() -> Result<()> {
         .with_single_cert(vec![certificate.clone()], key)
         .context("the bare server's certificate")?;
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let router = Router::new()
-        .fallback(get(move || std::future::ready(([("content-type", "application/json")], body.clone()))));
+    let router = router(body);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let certificate = base64::engine::general_purpose::STANDARD.encode(certificate);
     println!("{} {certificate}", listener.local_addr()?);

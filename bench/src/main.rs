@@ -1,19 +1,27 @@
 //! Gantry's figures, each beside the limit it is measured against in the same run.
 //!
-//! `cargo xtask bench` builds the release binary and the images and calls this. Sections: `start`,
-//! `idle`, `pods`, `requests`; without an argument all of them run, in that order. Nothing here
-//! asserts a time: a figure is a reading.
+//! `cargo xtask bench` builds the release binary and the images and calls this with names of [`Section`]s;
+//! without a name all of them run, in their order. Nothing here asserts a time: a figure is a reading.
 
 mod api;
 mod cluster;
+mod etcd;
 mod idle;
 mod limits;
+mod lists;
+mod load;
+mod objects;
 mod pods;
 mod requests;
 mod start;
+mod usage;
+mod watch;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use cluster::Engine;
 
 /// Prints a table of measurements.
 #[derive(Parser)]
@@ -25,6 +33,12 @@ struct Cli {
     /// Seconds per measured span.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Pods in the largest list and in a full store.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
+    objects: u32,
+    /// Engines to measure; all when absent.
+    #[arg(long = "engine", value_enum)]
+    engines: Vec<Engine>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -35,8 +49,14 @@ enum Section {
     Idle,
     /// From apply to Ready.
     Pods,
-    /// Durable creates and GETs per second over TLS, beside their limits.
+    /// Durable creates and updates, and GETs, per second over TLS.
     Requests,
+    /// LIST of 1,000, 10,000 and 100,000 pods as JSON and as Table.
+    Lists,
+    /// Events to 1,000 watchers: how many per second, and how late.
+    Watch,
+    /// 100,000 pods: memory for each, and a restart.
+    Objects,
 }
 
 /// One line of the table.
@@ -61,12 +81,18 @@ fn main() -> Result<()> {
     if std::env::args().nth(1).is_some_and(|first| first == limits::BARE_SERVER) {
         return runtime.block_on(limits::serve_bare());
     }
-    let cli = Cli::parse();
-    let all = [Section::Start, Section::Idle, Section::Pods, Section::Requests];
-    let sections = if cli.sections.is_empty() { all.to_vec() } else { cli.sections };
+    let mut cli = Cli::parse();
+    raise_open_files()?;
+    if cli.engines.is_empty() {
+        cli.engines = Engine::value_variants().to_vec();
+    }
+    let sections = match cli.sections.as_slice() {
+        [] => Section::value_variants().to_vec(),
+        some => some.to_vec(),
+    };
     println!("{:<52} {:>28}   against", "what", "reading");
     for section in sections {
-        let rows = runtime.block_on(measure(section, cli.seconds))?;
+        let rows = runtime.block_on(measure(section, &cli))?;
         for row in rows {
             println!("{:<52} {:>28}   {}", row.what, row.reading, row.against);
         }
@@ -74,13 +100,23 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-async fn measure(section: Section, seconds: u64) -> Result<Vec<Row>> {
+async fn measure(section: Section, cli: &Cli) -> Result<Vec<Row>> {
+    let (engines, seconds, objects) = (&cli.engines[..], cli.seconds, cli.objects as usize);
     match section {
         Section::Start => start::measure().await,
         Section::Idle => idle::measure(seconds).await,
         Section::Pods => pods::measure().await,
-        Section::Requests => requests::measure(seconds).await,
+        Section::Requests => requests::measure(engines, seconds).await,
+        Section::Lists => lists::measure(engines, objects).await,
+        Section::Watch => watch::measure(engines, seconds).await,
+        Section::Objects => objects::measure(engines, objects).await,
     }
+}
+
+/// A thousand watchers are as many sockets, here and in the server started from here.
+fn raise_open_files() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("cannot raise the limit of open files")
 }
 
 /// The value at `share` (0 to 1) of sorted readings; 0 for none.
