@@ -136,26 +136,32 @@ fn is_marked(annotations: &'static [&'static str]) -> Column {
     column
 }
 
-/// A yes or no at a JSON pointer.
+/// What stands at a path such as `/spec/replicas`. Not a JSON pointer, for which every step would be unescaped into
+/// a text of its own: a list of many objects takes dozens of such steps for each.
+fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('/').skip(1).try_fold(object, |value, key| value.get(key))
+}
+
+/// A yes or no at a path.
 fn flag(name: &'static str, description: &'static str, path: &'static str, absent: bool) -> Column {
     Column::new(name, "boolean", description, move |object, _| {
-        object.pointer(path).and_then(Value::as_bool).unwrap_or(absent).into()
+        at(object, path).and_then(Value::as_bool).unwrap_or(absent).into()
     })
 }
 
-/// A whole number at a JSON pointer, 0 if absent.
-fn int(object: &Value, pointer: &str) -> i64 {
-    object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+/// A whole number at a path, 0 if absent.
+fn int(object: &Value, path: &str) -> i64 {
+    at(object, path).and_then(Value::as_i64).unwrap_or_default()
 }
 
-/// A text at a JSON pointer, empty if absent.
-fn str<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+/// A text at a path, empty if absent.
+fn str<'a>(object: &'a Value, path: &str) -> &'a str {
+    at(object, path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The items of a list at a JSON pointer.
-fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+/// The items of a list at a path.
+fn items<'a>(object: &'a Value, path: &str) -> &'a [Value] {
+    at(object, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A text, or a placeholder for an empty one.
