@@ -229,7 +229,7 @@ fn refusals_read_as_upstream_words_them() {
         ),
         (
             "{",
-            "the object provided is unrecognized (must be of type Deployment): couldn't get version/kind; json parse error: EOF while parsing an object at line 1 column 1 ({)",
+            "the object provided is unrecognized (must be of type Deployment): couldn't get version/kind; json parse error: unexpected end of JSON input ({)",
         ),
     ];
     for (body, expect) in cases {

@@ -55,12 +55,13 @@ impl Patch {
             _ => return Err(unsupported(&call.kind)),
         };
         call.options.check_patch(matches!(algorithm, Algorithm::Apply))?;
-        let tree = match algorithm {
-            Algorithm::Apply => codec::yaml::decode(&sent.bytes)
-                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?,
-            _ => codec::json::decode(&sent.bytes)
-                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?,
+        let decoded = match algorithm {
+            Algorithm::Apply => codec::yaml::decode(&sent.bytes),
+            _ => codec::json::decode(&sent.bytes),
         };
+        // Upstream leaves out where it was for this one.
+        let act = if matches!(algorithm, Algorithm::Strategic) { "" } else { "error decoding patch: " };
+        let tree = decoded.map_err(|error| Status::bad_request(format!("{act}{error}")))?;
         Ok(Self { algorithm, tree })
     }
 

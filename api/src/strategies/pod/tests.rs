@@ -233,7 +233,7 @@ fn resizes() {
     check(
         &old,
         &named,
-        &["spec.containers: Forbidden: containers may not be renamed or reordered on resize"],
+        &["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"],
     );
     let mut silent = old.clone();
     silent["status"]["containerStatuses"] = json!([{"name": "web", "state": {"running": {}}}]);

@@ -232,14 +232,15 @@ fn reports_resources(pod: &Value) -> bool {
 
 fn same_order(causes: &mut Vec<Cause>, new: &Value, old: &Value, field: &str) {
     let (new, old) = (list(new, field), list(old, field));
-    let detail = if new.len() != old.len() {
-        format!("{field} may not be added or removed on resize")
-    } else if new.iter().zip(old).any(|(new, old)| new["name"] != old["name"]) {
-        format!("{field} may not be renamed or reordered on resize")
-    } else {
+    if new.len() != old.len() {
+        let detail = format!("{field} may not be added or removed on resize");
+        causes.push(Cause::forbidden(format!("spec.{field}"), &detail));
         return;
-    };
-    causes.push(Cause::forbidden(format!("spec.{field}"), &detail));
+    }
+    let detail = format!("{field} may not be renamed or reordered on resize");
+    for (at, _) in new.iter().zip(old).enumerate().filter(|(_, (new, old))| new["name"] != old["name"]) {
+        causes.push(Cause::forbidden(format!("spec.{field}[{at}].name"), &detail));
+    }
 }
 
 fn resized(causes: &mut Vec<Cause>, path: &str, new: &Value, old: &Value, main: bool) {
