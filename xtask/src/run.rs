@@ -11,6 +11,15 @@ use crate::machine::{self, run};
 /// the same histories; `cargo nextest run` alone, or another seed here, explores new ones.
 const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
 
+/// Tests that clusters on etcd go through as well: every verb of a client, a crash, controllers at work and a
+/// kind of somebody's own.
+const ON_ETCD: &[&str] = &[
+    "old_kubectl_reads_and_writes",
+    "a_crash_loses_nothing_and_restarts_nothing",
+    "a_rolling_update_keeps_pods_ready_and_undo_brings_the_old_template_back",
+    "an_operator_with_its_own_kind",
+];
+
 /// Starts a cluster on this machine and stays with it until it ends.
 pub fn up(arguments: &[String]) -> Result<()> {
     machine::install_packages()?;
@@ -47,26 +56,32 @@ pub fn test(e2e: bool) -> Result<()> {
     let old_kubectl = machine::old_kubectl(&tools)?;
     let python = machine::python(&tools, &crate::root()?.join("e2e/clients/requirements.txt"));
     let image_dir = images.first().and_then(|file| file.parent()).context("no image was built")?;
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(crate::root()?).args(tests).args(["--package", "e2e"]);
-    let mut left_out: &[&str] = &[];
-    match python {
-        Ok(programs) => {
+    let root = crate::root()?;
+    let e2e = |store: &str, filters: &[&str]| {
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(&root).args(tests).args(["--package", "e2e", "--"]).args(filters);
+        if !nextest() {
+            command.arg("--test-threads=1");
+        }
+        if let Ok(programs) = &python {
             command.env("GANTRY_PYTHON", programs);
         }
+        println!("e2e with the {store} store");
+        run(command
+            .env("GANTRY_E2E_STORE", store)
+            .env("GANTRY_BINARY", &gantry)
+            .env("GANTRY_IMAGES", image_dir)
+            .env("GANTRY_OLD_KUBECTL", &old_kubectl))
+    };
+    let left_out: &[&str] = match &python {
+        Ok(_) => &[],
         Err(error) => {
             println!("no Python packages, so the tests with Python clients are left out: {error:#}");
-            left_out = &["--skip", "the_python_client", "--skip", "schemathesis"];
+            &["--skip", "the_python_client", "--skip", "schemathesis"]
         }
-    }
-    command.arg("--").args(left_out);
-    if !nextest() {
-        command.arg("--test-threads=1");
-    }
-    run(command
-        .env("GANTRY_BINARY", &gantry)
-        .env("GANTRY_IMAGES", image_dir)
-        .env("GANTRY_OLD_KUBECTL", old_kubectl))
+    };
+    e2e("embedded", left_out)?;
+    e2e("etcd", ON_ETCD)
 }
 
 /// Licences, sources and banned crates. Advisories need a database that is fetched from the internet, so they are
