@@ -4,8 +4,10 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use api::quantity::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,14 @@ pub struct Flags {
     /// Where objects are kept: `embedded`, `memory` (lost at exit), or `etcd=URL[,URL…]`.
     #[arg(long, value_name = "ENGINE")]
     pub store: Option<String>,
+    /// How long superseded and deleted objects can be looked at, such as `36h`; at least a minute [default: 168h, on
+    /// etcd 5m].
+    #[arg(long, value_name = "DURATION")]
+    pub history_age: Option<String>,
+    /// How much of the disk they may take before the oldest go sooner, such as `500Mi`; at least 1Mi, embedded store
+    /// only [default: 1Gi].
+    #[arg(long, value_name = "QUANTITY")]
+    pub history_size: Option<String>,
     /// Control plane only: no pods run here, and no root is needed.
     #[arg(long)]
     pub no_agent: bool,
@@ -64,6 +74,10 @@ pub struct File {
     pub node_name: Option<String>,
     /// `embedded`, `memory` or `etcd=URL[,URL…]`.
     pub store: Option<String>,
+    /// How long superseded and deleted objects can be looked at, such as `36h`.
+    pub history_age: Option<String>,
+    /// How much of the disk they may take, such as `500Mi`.
+    pub history_size: Option<String>,
     /// Control plane only.
     pub no_agent: Option<bool>,
     /// A second place for the administrator's kubeconfig.
@@ -102,6 +116,52 @@ impl Engine {
     }
 }
 
+/// How much of the past is kept; what is `None` is the engine's choice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct History {
+    /// How long.
+    pub age: Option<Duration>,
+    /// Bytes on the disk beyond what current objects need.
+    pub bytes: Option<u64>,
+}
+
+impl History {
+    /// A shorter time would be over before a client that was cut off is back.
+    const SHORTEST: Duration = Duration::from_mins(1);
+    /// Less is not worth the work of compacting.
+    const SMALLEST: u64 = 1 << 20;
+
+    /// From the values of `--history-age` and `--history-size`.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, is too small, or means nothing to the engine.
+    fn parse(age: Option<&str>, size: Option<&str>, engine: &Engine) -> Result<Self> {
+        match engine {
+            Engine::Memory if age.is_some() => {
+                bail!("--history-age: --store memory forgets at exit, not by age")
+            }
+            Engine::Memory | Engine::Etcd(_) if size.is_some() => {
+                bail!("--history-size: only --store embedded bounds its history by size")
+            }
+            _ => {}
+        }
+        let age = age.map(|text| {
+            let nanos = api::time::parse_go_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+            let age = nanos.map(Duration::from_nanos).filter(|age| *age >= Self::SHORTEST);
+            age.with_context(|| {
+                format!("--history-age {text}: expected a duration of at least 1m, such as 36h")
+            })
+        });
+        let bytes = size.map(|text| {
+            let bytes = text.parse::<Quantity>().ok().and_then(|size| u64::try_from(size.value()).ok());
+            bytes.filter(|bytes| *bytes >= Self::SMALLEST).with_context(|| {
+                format!("--history-size {text}: expected a quantity of at least 1Mi, such as 500Mi")
+            })
+        });
+        Ok(Self { age: age.transpose()?, bytes: bytes.transpose()? })
+    }
+}
+
 fn etcd_url(url: &str) -> Result<String> {
     let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
     match authority {
@@ -127,6 +187,8 @@ pub struct Config {
     pub node_name: String,
     /// Which engine keeps the objects.
     pub store: Engine,
+    /// How much of the past it keeps.
+    pub history: History,
     /// Whether pods run here.
     pub agent: bool,
     /// A second place for the administrator's kubeconfig.
@@ -159,6 +221,8 @@ impl Flags {
         let bind = self.bind.or(file.bind).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 6443)));
         let advertise = self.advertise.or(file.advertise);
         let store = self.store.or(file.store).unwrap_or_else(|| "embedded".to_owned());
+        let store = Engine::parse(&store)?;
+        let (age, size) = (self.history_age.or(file.history_age), self.history_size.or(file.history_size));
         let cidr = |flag: Option<String>, file: Option<String>, fallback: &str| {
             let text = flag.or(file).unwrap_or_else(|| fallback.to_owned());
             if is_cidr(&text) { Ok(text) } else { bail!("{text} is no address range such as {fallback}") }
@@ -171,7 +235,8 @@ impl Flags {
                 Some(name) => name,
                 None => host_name()?,
             },
-            store: Engine::parse(&store)?,
+            history: History::parse(age.as_deref(), size.as_deref(), &store)?,
+            store,
             agent: !(self.no_agent || file.no_agent.unwrap_or_default()),
             kubeconfig_out: self.kubeconfig_out.or(file.kubeconfig_out),
             pod_cidr: cidr(self.pod_cidr, file.pod_cidr, "10.42.0.0/16")?,
@@ -253,6 +318,11 @@ mod tests {
         for (set, expected) in [
             ("bnid=x", "bnid"),
             ("store=paper", "paper"),
+            ("historyAge=7", "--history-age 7: expected a duration of at least 1m"),
+            ("historyAge=59s", "at least 1m"),
+            ("historyAge=-5h", "at least 1m"),
+            ("historySize=1k", "--history-size 1k: expected a quantity of at least 1Mi"),
+            ("historySize=much", "at least 1Mi"),
             ("store=etcd=https://a:1", "TLS"),
             ("store=etcd=http://a:1,", "expected http://HOST:PORT"),
             ("podCidr=10.0.0.0", "10.0.0.0"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use apiserver::storage::Store;
+use apiserver::storage::{Store, embedded, etcd};
 use client::informer::Informers;
 use component_base::clock::{RealClock, SharedClock};
 use component_base::rng::Rng;
@@ -89,10 +89,16 @@ async fn open_store(config: &Config, data_dir: &DataDir, clock: &SharedClock) ->
     Ok(match &config.store {
         Engine::Memory => apiserver::storage::memory::Memory::open(),
         Engine::Embedded => {
-            apiserver::storage::embedded::Embedded::open(&data_dir.path("store"), Arc::clone(clock))?
+            let usual = embedded::Limits::default();
+            let history = config.history.age.unwrap_or(usual.history);
+            let history_bytes = config.history.bytes.unwrap_or(usual.history_bytes);
+            let limits = embedded::Limits { history, history_bytes, ..usual };
+            embedded::Embedded::open_with(&data_dir.path("store"), Arc::clone(clock), limits)?
         }
         Engine::Etcd(endpoints) => {
-            apiserver::storage::etcd::Etcd::open(endpoints.clone(), Arc::clone(clock)).await?
+            let usual = etcd::Options::default();
+            let options = etcd::Options { history: config.history.age.or(usual.history), ..usual };
+            etcd::Etcd::open_with(endpoints.clone(), Arc::clone(clock), options).await?
         }
     })
 }
