@@ -6,13 +6,14 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::expiry;
 use crate::storage::Draft;
 
 const MARK: &[u8] = b"\"metadata\":{\"resourceVersion\":\"";
 
 /// Encodes an object of `kind` up to its missing revision.
 pub(crate) fn draft(kind: &Kind, object: &Value) -> Draft {
-    draft_as(&kind.kind, &kind.api_version(), object)
+    Draft { lifetime: expiry::lifetime(kind), ..draft_as(&kind.kind, &kind.api_version(), object) }
 }
 
 /// Like [`draft`], under a kind and version that need not be a row's.
@@ -30,7 +31,7 @@ pub(crate) fn draft_as(kind: &str, api_version: &str, object: &Value) -> Draft {
     tail.push(b'}');
     members(&mut tail, Some(object), &["kind", "apiVersion", "metadata"]);
     tail.push(b'}');
-    Draft { head: head.into(), tail: tail.into() }
+    Draft { head: head.into(), tail: tail.into(), lifetime: None }
 }
 
 /// What an object would look like if it were stored: with no resourceVersion (dry runs).

@@ -5,6 +5,7 @@
 //! (`tests/store_contract.rs`).
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -45,6 +46,8 @@ pub struct Draft {
     pub head: Bytes,
     /// JSON from the closing quote on.
     pub tail: Bytes,
+    /// How long after this write the key is of use; a store that [`Store::expires`] keys removes it then.
+    pub lifetime: Option<Duration>,
 }
 
 /// What must hold for an operation to go through.
@@ -199,6 +202,21 @@ pub type EventStream = futures::stream::BoxStream<'static, Result<Event, StoreEr
 pub trait Store: Send + Sync {
     /// The newest committed revision.
     fn revision(&self) -> Revision;
+
+    /// Makes sure that a revision that a client names is one that reads may be asked for; whoever else
+    /// shares the store may have told of it before it came here.
+    ///
+    /// # Errors
+    /// [`StoreError::Future`] when there is no such revision yet.
+    async fn know(&self, asked: Revision) -> Result<(), StoreError> {
+        let current = self.revision();
+        if asked > current { Err(StoreError::Future { asked, current }) } else { Ok(()) }
+    }
+
+    /// Whether keys go by themselves when the lifetime of their last [`Draft`] is over.
+    fn expires(&self) -> bool {
+        false
+    }
 
     /// The entry of a key, now or as of a revision.
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<Entry>>, StoreError>;

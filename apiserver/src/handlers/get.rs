@@ -11,7 +11,7 @@ use crate::output;
 /// Answers with the newest state; a `resourceVersion` only says how old the answer may be, and ours is
 /// never older.
 pub(crate) async fn respond(call: &Call, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    super::list::check_not_in_future(call)?;
+    super::list::check_not_in_future(call).await?;
     if call.options.history {
         return history::respond(call).await;
     }

@@ -37,7 +37,7 @@ pub(crate) async fn respond(call: &Arc<Call>, headers: &HeaderMap) -> Result<Res
     if call.options.removed {
         return history::removed(call, &selection).await;
     }
-    let mut start = start(call)?;
+    let mut start = start(call).await?;
     if let (Some(at), None) = (history::asked(call).await?, &start.after) {
         start.at = Some(at);
     }

@@ -96,7 +96,7 @@ async fn start(call: &Call, selection: &Selection) -> Result<(First, Option<Even
     let prefix = call.stored.prefix(call.info.namespace());
     let options = &call.options;
     let after = super::list::revision(&options.resource_version)?;
-    super::list::check_not_in_future(call)?;
+    super::list::check_not_in_future(call).await?;
     // Upstream's `SetListOptionsDefaults`: a watch from nowhere is one with initial events.
     let initial = options.send_initial_events.unwrap_or(after == 0);
     if !initial && after > 0 {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use component_base::clock::SharedClock;
 use component_base::metrics::{self, HistogramVec, REQUEST_SECONDS};
+use etcd_client::{Error, TxnResponse};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -33,11 +34,13 @@ mod authors;
 mod connection;
 mod follower;
 mod history;
+mod leases;
 mod transaction;
 mod value;
 
-use connection::{Connection, failed, is_compacted};
+use connection::{Connection, failed, is_compacted, is_lease_gone};
 use follower::Follower;
+use leases::Leases;
 use transaction::Plan;
 use value::Root;
 
@@ -110,6 +113,7 @@ pub struct Etcd {
     /// Questions for the newest revision asked so far.
     questions: AtomicU64,
     told: tokio::sync::Mutex<Told>,
+    leases: Leases,
     /// Held for reading by every transaction; whether the store is closed.
     closed: tokio::sync::RwLock<bool>,
     follower: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -151,7 +155,7 @@ impl Etcd {
         let shared = Arc::new(Shared {
             hub: Hub::new(current, at, floor, ring),
             root,
-            clock,
+            clock: Arc::clone(&clock),
             link: watch::Sender::new(Link::Up(Arc::new(connection))),
             reached: watch::Sender::new(at),
         });
@@ -167,11 +171,35 @@ impl Etcd {
             shared,
             questions: AtomicU64::new(0),
             told: tokio::sync::Mutex::default(),
+            leases: Leases::new(clock),
             closed: tokio::sync::RwLock::new(false),
             follower: Mutex::new(Some(follower)),
         });
         store.shared.reach(position.revision).await?;
         Ok(store)
+    }
+
+    /// Sends a transaction, whose keys go with a lease if they have a lifetime.
+    async fn send(
+        &self,
+        connection: &Connection,
+        plan: &Plan,
+        (time, author): (i64, Option<&Author>),
+    ) -> Result<TxnResponse, Error> {
+        let root = &self.shared.root;
+        let Some(lifetime) = plan.lifetime() else {
+            return connection.transact(plan.request(root, time, author, None)).await;
+        };
+        let lease = self.leases.lease(connection, lifetime).await?;
+        match connection.transact(plan.request(root, time, author, Some(lease))).await {
+            // Somebody revoked it, which took nothing of ours: an etcd refuses such a transaction as a whole.
+            Err(error) if is_lease_gone(&error) => {
+                self.leases.forget(lease).await;
+                let lease = self.leases.lease(connection, lifetime).await?;
+                connection.transact(plan.request(root, time, author, Some(lease))).await
+            }
+            answer => answer,
+        }
     }
 
     /// etcd's newest revision, asked for after this call began.
@@ -192,18 +220,6 @@ impl Etcd {
     async fn be_current(&self) -> Result<(), StoreError> {
         let newest = self.newest().await?;
         self.shared.reach(newest).await
-    }
-
-    /// Waits for a revision, which another API server may have told of before it came here.
-    async fn know(&self, asked: Revision) -> Result<(), StoreError> {
-        if asked <= self.shared.hub.revision() {
-            return Ok(());
-        }
-        let current = self.newest().await?;
-        if asked > current {
-            return Err(StoreError::Future { asked, current });
-        }
-        self.shared.reach(asked).await
     }
 
     /// The oldest readable revision, and the newest.
@@ -291,6 +307,21 @@ impl Store for Etcd {
         self.shared.hub.revision()
     }
 
+    async fn know(&self, asked: Revision) -> Result<(), StoreError> {
+        if asked <= self.shared.hub.revision() {
+            return Ok(());
+        }
+        let current = self.newest().await?;
+        if asked > current {
+            return Err(StoreError::Future { asked, current });
+        }
+        self.shared.reach(asked).await
+    }
+
+    fn expires(&self) -> bool {
+        true
+    }
+
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<Entry>>, StoreError> {
         self.prepare(at).await?;
         past::get(&self.shared.hub, self, key, at).await
@@ -319,9 +350,8 @@ impl Store for Etcd {
         let connection = self.shared.connection()?;
         let time = self.shared.clock.now().as_millisecond();
         let plan = Plan::new(operations, &self.shared.root, &self.shared.hub)?;
-        let request = plan.request(&self.shared.root, time, author.as_deref());
         let asked = self.shared.clock.monotonic();
-        let answer = connection.transact(request).await;
+        let answer = self.send(&connection, &plan, (time, author.as_deref())).await;
         let took = self.shared.clock.monotonic().saturating_sub(asked);
         TRANSACTION_SECONDS.with_label_values(&["txn", "", ""]).observe(took.as_secs_f64());
         let answer = answer.map_err(failed("write to etcd"))?;

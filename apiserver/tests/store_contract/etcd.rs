@@ -23,7 +23,7 @@ async fn etcdctl(server: &EtcdServer) -> etcd_client::Client {
 fn large(key: &str, expect: Expect, bytes: usize) -> Operation {
     let head = r#"{"metadata":{"resourceVersion":""#.into();
     let tail = format!(r#""}},"text":"{}"}}"#, "x".repeat(bytes)).into();
-    Operation { key: key.to_owned(), expect, change: Change::Put(Draft { head, tail }) }
+    Operation { key: key.to_owned(), expect, change: Change::Put(Draft { head, tail, lifetime: None }) }
 }
 
 #[tokio::test]
@@ -251,6 +251,62 @@ async fn old_revisions_are_compacted_from_time_to_time() {
     assert!(rounds > 0);
     assert!(store.get(A, Some(second)).await.expect("a read").is_some());
     store.close().await;
+}
+
+/// Creates or changes a key that goes by itself two seconds later.
+fn short_lived(key: &str, expect: Expect) -> Operation {
+    let mut draft = crate::fixture::draft("x");
+    draft.lifetime = Some(Duration::from_secs(2));
+    Operation { key: key.to_owned(), expect, change: Change::Put(draft) }
+}
+
+#[tokio::test]
+async fn keys_with_a_lifetime_share_a_lease_and_go_by_themselves() {
+    let server = EtcdServer::start();
+    let store = server.open(Options::default()).await;
+    let mut hand = etcdctl(&server).await;
+    store.transact(vec![create("/registry/core/things/stays", "x")]).await.expect("created");
+    let mut events = store.watch(ALL, store.revision()).await.expect("a watch");
+    let first = store.transact(vec![short_lived(A, Expect::Absent)]).await.expect("created").revision;
+    let second = store.transact(vec![short_lived(B, Expect::Absent)]).await.expect("created").revision;
+    let leases = hand.leases().await.expect("an answer").leases().len();
+    assert_eq!(leases, 1, "two keys of one moment");
+    let created = format!("{first} added {A} {second} added {B}");
+    let seen: Vec<_> = events.by_ref().take(2).collect().await;
+    assert_eq!(told(seen).join(" "), created);
+    // A lease that somebody took away does not keep anybody from writing.
+    for lease in hand.leases().await.expect("an answer").leases() {
+        hand.lease_revoke(lease.id()).await.expect("revoked");
+    }
+    let gone: Vec<_> = events.by_ref().take(2).collect().await;
+    assert!(told(gone).iter().all(|event| event.contains("deleted")));
+    let third = store.transact(vec![short_lived(A, Expect::Absent)]).await.expect("created again").revision;
+    let seen: Vec<_> = events.by_ref().take(2).collect().await;
+    let seen = told(seen);
+    assert_eq!(seen[0], format!("{third} added {A}"));
+    assert!(seen[1].ends_with(&format!("deleted {A}")), "{seen:?}");
+    assert_eq!(
+        store.list(ALL, None, 0, None).await.expect("a page").entries.len(),
+        1,
+        "what has no lifetime stays"
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_revision_another_server_told_of_is_known_and_no_later_one() {
+    let server = EtcdServer::start();
+    let (one, two) = (server.open(Options::default()).await, server.open(Options::default()).await);
+    for _ in 0..50 {
+        let written = one.transact(vec![create(A, "x")]).await.expect("created").revision;
+        two.know(written).await.expect("it exists");
+        assert!(two.revision() >= written);
+        let unwritten = two.know(written + 1).await.expect_err("it does not exist");
+        assert!(matches!(unwritten, StoreError::Future { .. }), "{unwritten}");
+        one.transact(vec![delete(A, written)]).await.expect("deleted");
+    }
+    one.close().await;
+    two.close().await;
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ pub fn draft(text: &str) -> Draft {
     Draft {
         head: r#"{"metadata":{"resourceVersion":""#.into(),
         tail: format!(r#""}},"text":"{text}"}}"#).into(),
+        lifetime: None,
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::call::{Call, store_status};
 use crate::output;
 use crate::request::Options;
-use crate::storage::{Revision, StoreError};
+use crate::storage::Revision;
 
 /// Where a page begins and which revision it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) struct Start {
 }
 
 /// Revision and position of this page, from the continue token or the resourceVersion options.
-pub(super) fn start(call: &Call) -> Result<Start, Status> {
+pub(super) async fn start(call: &Call) -> Result<Start, Status> {
     let options = &call.options;
     let version = options.resource_version.as_str();
     check(options)?;
@@ -36,7 +36,7 @@ pub(super) fn start(call: &Call) -> Result<Start, Status> {
         }
         return Ok(start);
     }
-    check_not_in_future(call)?;
+    check_not_in_future(call).await?;
     let revision = revision(version)?;
     let exact = options.resource_version_match == "Exact"
         || (options.resource_version_match.is_empty() && options.limit > 0 && revision > 0);
@@ -92,9 +92,9 @@ pub(crate) fn revision(version: &str) -> Result<Revision, Status> {
 }
 
 /// 504 when a state is asked for that does not exist yet.
-pub(crate) fn check_not_in_future(call: &Call) -> Result<(), Status> {
-    let (asked, current) = (revision(&call.options.resource_version)?, call.server.store.revision());
-    if asked > current { Err(store_status(StoreError::Future { asked, current })) } else { Ok(()) }
+pub(crate) async fn check_not_in_future(call: &Call) -> Result<(), Status> {
+    let asked = revision(&call.options.resource_version)?;
+    call.server.store.know(asked).await.map_err(store_status)
 }
 
 /// Upstream's token: where the next page starts (relative to the prefix) and the snapshot it is part of.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, ConnectOptions, Error, GetOptions, KeyValue, KvClient, ResponseHeader, Txn, TxnResponse,
-    WatchClient, WatchOptions, WatchStream,
+    Client, ConnectOptions, Error, GetOptions, KeyValue, KvClient, LeaseClient, ResponseHeader, Txn,
+    TxnResponse, WatchClient, WatchOptions, WatchStream,
 };
 
 use super::value::{Root, end_of, number, revision};
@@ -38,6 +38,7 @@ const UNKNOWN: i32 = 2;
 pub(super) struct Connection {
     kv: KvClient,
     watch: WatchClient,
+    lease: LeaseClient,
 }
 
 /// Keys of a range at one revision.
@@ -103,6 +104,11 @@ pub(super) fn is_compacted(error: &Error) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.message().contains("has been compacted"))
 }
 
+/// Whether etcd says that it has no such lease.
+pub(super) fn is_lease_gone(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status) if status.message().contains("requested lease not found"))
+}
+
 fn position(header: Option<&ResponseHeader>) -> Result<Position, Error> {
     let header = header.ok_or_else(|| Error::Internal("etcd answered without a header".to_owned()))?;
     Ok(Position { cluster: header.cluster_id(), revision: revision(header.revision()) })
@@ -123,6 +129,7 @@ impl Connection {
         Ok(Self {
             kv: client.kv_client().max_decoding_message_size(usize::MAX),
             watch: client.watch_client().max_decoding_message_size(usize::MAX),
+            lease: client.lease_client(),
         })
     }
 
@@ -208,6 +215,11 @@ impl Connection {
         let options = WatchOptions::new().with_all_keys().with_start_revision(number(after + 1));
         let options = if previous { options.with_prev_key() } else { options };
         self.watch.clone().watch([0], Some(options)).await
+    }
+
+    /// A lease of so many seconds; keys that are put with it go when it ends.
+    pub(super) async fn grant(&self, seconds: i64) -> Result<i64, Error> {
+        Ok(self.lease.clone().grant(seconds, None).await?.id())
     }
 
     /// Forgets revisions older than `floor`; that another server did so already is fine.

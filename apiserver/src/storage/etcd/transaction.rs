@@ -6,6 +6,7 @@
 //! mod_revision name one value for ever.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use etcd_client::{
     Compare, CompareOp, DeleteOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
@@ -25,12 +26,13 @@ pub(super) struct Plan {
 }
 
 /// What an operation does when all expectations hold, and whether etcd is to send back what stood there.
-fn action(operation: &Operation, send_back: bool) -> Option<TxnOp> {
+fn action(operation: &Operation, send_back: bool, lease: Option<i64>) -> Option<TxnOp> {
     let key = operation.key.as_str();
     match &operation.change {
         Change::Put(draft) => {
-            let options = send_back.then(|| PutOptions::new().with_prev_key());
-            Some(TxnOp::put(key, encode(draft), options))
+            let options = PutOptions::new().with_lease(draft.lifetime.and(lease).unwrap_or_default());
+            let options = if send_back { options.with_prev_key() } else { options };
+            Some(TxnOp::put(key, encode(draft), Some(options)))
         }
         Change::Delete => Some(TxnOp::delete(key, send_back.then(|| DeleteOptions::new().with_prev_key()))),
         Change::Check => send_back.then(|| TxnOp::get(key, None)),
@@ -80,12 +82,23 @@ impl Plan {
         self.operations[number].expect != Expect::Absent && self.known[number].is_none()
     }
 
-    /// The request, with a note of when and by whom if it changes anything.
-    pub(super) fn request(&self, root: &Root, time: i64, author: Option<&Author>) -> Txn {
+    /// The longest lifetime of what is written, if anything has one.
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        let lifetime = |operation: &Operation| match &operation.change {
+            Change::Put(draft) => draft.lifetime,
+            Change::Delete | Change::Check => None,
+        };
+        self.operations.iter().filter_map(lifetime).max()
+    }
+
+    /// The request, with a note of when and by whom if it changes anything; what has a lifetime is put
+    /// with the lease.
+    pub(super) fn request(&self, root: &Root, time: i64, author: Option<&Author>, lease: Option<i64>) -> Txn {
         let compares: Vec<Compare> = self.operations.iter().map(compare).collect();
         let numbered = self.operations.iter().enumerate();
-        let mut actions: Vec<TxnOp> =
-            numbered.filter_map(|(number, operation)| action(operation, self.sends_back(number))).collect();
+        let mut actions: Vec<TxnOp> = numbered
+            .filter_map(|(number, operation)| action(operation, self.sends_back(number), lease))
+            .collect();
         let changes = |operation: &Operation| match operation.change {
             Change::Put(_) => true,
             Change::Delete => operation.expect != Expect::Absent,
