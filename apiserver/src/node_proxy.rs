@@ -9,6 +9,7 @@ mod any_certificate;
 mod backend;
 mod dial;
 mod forward;
+mod links;
 mod target;
 
 use std::sync::Arc;

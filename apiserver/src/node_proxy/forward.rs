@@ -1,20 +1,22 @@
 //! `pods/proxy`, `services/proxy` and `nodes/proxy`: any request, passed on.
 //!
 //! Entry point: [`proxy`]. As upstream's `UpgradeAwareHandler`: hop-by-hop headers and the caller's
-//! credentials stay here, redirects are bent back below the proxied path, upgrades become two joined
-//! byte streams. Links in HTML are not rewritten.
+//! credentials stay here, redirects and links in HTML are bent back below the proxied path (links only where
+//! the page is not compressed), upgrades become two joined byte streams.
 
 use std::sync::Arc;
 
 use api::Status;
 use axum::body::Body;
+use bytes::Bytes;
 use component_base::shutdown::Shutdown;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyDataStream;
 
 use super::dial::{Backend, Nodes};
+use super::links::Rewriter;
 use super::{backend, join};
 use crate::call::Call;
 
@@ -119,11 +121,47 @@ async fn send(
     }
     let stopped = shutdown.token().cancelled_owned();
     let (parts, body) = answer.into_parts();
-    let mut response =
-        Response::new(Body::from_stream(BodyDataStream::new(body).take_until(Box::pin(stopped))));
+    let pieces = BodyDataStream::new(body).take_until(Box::pin(stopped));
+    let (page, mut headers) = (is_page(&parts.headers), incoming(&parts.headers, backend, path));
+    let body = if page {
+        headers.remove(header::CONTENT_LENGTH);
+        Body::from_stream(relinked(pieces, backend.clone(), path.prefix.clone()))
+    } else {
+        Body::from_stream(pieces)
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = parts.status;
-    *response.headers_mut() = incoming(&parts.headers, backend, path);
+    *response.headers_mut() = headers;
     Ok(response)
+}
+
+/// Whether links can be found in the body.
+fn is_page(headers: &HeaderMap) -> bool {
+    let value =
+        |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let media = value(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    media == "text/html" && matches!(value(header::CONTENT_ENCODING), "" | "identity")
+}
+
+/// A page whose links lead through the proxy.
+fn relinked<E>(
+    pieces: impl Stream<Item = Result<Bytes, E>>,
+    backend: Backend,
+    prefix: String,
+) -> impl Stream<Item = Result<Bytes, E>> {
+    let rewriter = Rewriter::new(move |address: &str| {
+        let (address, fragment) = address.split_at(address.find('#').unwrap_or(address.len()));
+        Some(bend(address, &backend, &prefix)? + fragment)
+    });
+    let with_end = pieces.map(Some).chain(futures::stream::iter([None]));
+    let changed = with_end.scan(rewriter, |rewriter, piece| {
+        let piece = match piece {
+            Some(piece) => piece.map(|piece| rewriter.push(&piece)),
+            None => Ok(rewriter.finish()),
+        };
+        std::future::ready(Some(piece.map(Bytes::from)))
+    });
+    changed.filter(|piece| std::future::ready(!piece.as_ref().is_ok_and(Bytes::is_empty)))
 }
 
 fn outgoing(headers: &HeaderMap) -> HeaderMap {
@@ -157,16 +195,19 @@ fn without_hops(headers: &HeaderMap) -> HeaderMap {
 
 fn incoming(headers: &HeaderMap, backend: &Backend, path: &Paths) -> HeaderMap {
     let mut out = without_hops(headers);
-    let bent = out.get(header::LOCATION).and_then(|v| v.to_str().ok()).and_then(|to| bend(to, backend, path));
+    let bent = out
+        .get(header::LOCATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|to| bend(to, backend, &path.prefix));
     if let Some(location) = bent.and_then(|to| HeaderValue::from_str(&to).ok()) {
         out.insert(header::LOCATION, location);
     }
     out
 }
 
-/// A redirect of the backend's within itself, as the caller has to ask for it; `None` if it leads
+/// An address of the backend's own, as the caller has to ask for it; `None` if it leads
 /// elsewhere or is relative.
-fn bend(location: &str, backend: &Backend, path: &Paths) -> Option<String> {
+fn bend(location: &str, backend: &Backend, prefix: &str) -> Option<String> {
     let uri: Uri = location.parse().ok()?;
     if let Some(authority) = uri.authority() {
         let own = format!("{}:{}", backend.host, backend.port);
@@ -175,7 +216,7 @@ fn bend(location: &str, backend: &Backend, path: &Paths) -> Option<String> {
         }
     }
     let target = uri.path_and_query()?.as_str();
-    (target.starts_with('/') && !target.starts_with(&path.prefix)).then(|| format!("{}{target}", path.prefix))
+    (target.starts_with('/') && !target.starts_with(prefix)).then(|| format!("{prefix}{target}"))
 }
 
 #[cfg(test)]
