@@ -133,9 +133,10 @@ impl Allocators {
         }
         let had = old.map(used).unwrap_or_default();
         let mut taken = self.taken.lock();
-        let result = self.fill(object, &had, &mut taken, &mut reservation.new, rng);
+        let (range, new) = (self.range, &mut reservation.new);
+        let filled = Handout { range, rng, had: &had, taken: &mut taken, new }.fill(object);
         drop(taken);
-        result?;
+        filled.map_err(|cause| vec![cause])?;
         let has = used(object);
         reservation.left.addresses = had.addresses.difference(&has.addresses).copied().collect();
         reservation.left.ports = had.ports.difference(&has.ports).copied().collect();
@@ -153,45 +154,42 @@ impl Allocators {
             });
         }
     }
+}
 
-    fn fill(
-        &self,
-        service: &mut Value,
-        had: &Taken,
-        taken: &mut Taken,
-        new: &mut Taken,
-        rng: &Rng,
-    ) -> Result<(), Vec<Cause>> {
+/// One service being given what it needs.
+struct Handout<'a> {
+    range: Ipv4Range,
+    rng: &'a Rng,
+    /// What the service had before.
+    had: &'a Taken,
+    /// What anybody has.
+    taken: &'a mut Taken,
+    /// What is taken by this write.
+    new: &'a mut Taken,
+}
+
+impl Handout<'_> {
+    fn fill(&mut self, service: &mut Value) -> Result<(), Cause> {
         let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
         if kind == "ExternalName" {
             return Ok(());
         }
-        self.fill_address(service, had, taken, new, rng).map_err(|cause| vec![cause])?;
+        self.fill_address(service)?;
         if kind == "NodePort" || kind == "LoadBalancer" {
-            fill_ports(service, had, taken, new, rng).map_err(|cause| vec![cause])?;
+            self.fill_ports(service)?;
         }
         Ok(())
     }
 
-    fn fill_address(
-        &self,
-        service: &mut Value,
-        had: &Taken,
-        taken: &mut Taken,
-        new: &mut Taken,
-        rng: &Rng,
-    ) -> Result<(), Cause> {
+    fn fill_address(&mut self, service: &mut Value) -> Result<(), Cause> {
         let wanted = service["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
-        let text = if wanted.is_empty() {
-            let address = self.free_address(taken, rng)?;
-            taken.addresses.insert(address);
-            new.addresses.insert(address);
-            address.to_string()
-        } else {
-            if wanted != "None" {
-                self.claim_address(&wanted, had, taken, new)?;
+        let text = match wanted.as_str() {
+            "" => self.free_address()?.to_string(),
+            "None" => wanted,
+            _ => {
+                self.claim_address(&wanted)?;
+                wanted
             }
-            wanted
         };
         let spec = api::object::section(service, "spec");
         spec.insert("clusterIP".to_owned(), text.as_str().into());
@@ -201,34 +199,36 @@ impl Allocators {
         Ok(())
     }
 
-    fn free_address(&self, taken: &Taken, rng: &Rng) -> Result<Ipv4Addr, Cause> {
-        let usable = self.range.usable();
+    /// Takes an address; false when somebody has it.
+    fn take_address(&mut self, address: Ipv4Addr) -> bool {
+        self.taken.addresses.insert(address) && self.new.addresses.insert(address)
+    }
+
+    /// Takes a port; false when somebody has it.
+    fn take_port(&mut self, port: u16) -> bool {
+        self.taken.ports.insert(port) && self.new.ports.insert(port)
+    }
+
+    fn free_address(&mut self) -> Result<Ipv4Addr, Cause> {
+        let range = self.range;
+        let usable = range.usable();
         // The first addresses are left to services that ask for one (KEP-3070): at least 16, at most 256.
         let reserved =
             (usable / 16).clamp(16.min(usable.saturating_sub(1)), 256.min(usable.saturating_sub(1)));
         let upper = usable - reserved;
-        let start = u32::try_from(rng.below(u64::from(upper))).unwrap_or_default();
+        let start = u32::try_from(self.rng.below(u64::from(upper))).unwrap_or_default();
         let high = (0..upper).map(|step| reserved + 1 + (start + step) % upper);
         let low = 1..=reserved;
         high.chain(low)
-            .map(|offset| self.range.address(offset))
-            .find(|a| !taken.addresses.contains(a))
+            .map(|offset| range.address(offset))
+            .find(|address| self.take_address(*address))
             .ok_or_else(|| {
-                Cause::invalid(
-                    "spec.clusterIPs[0]",
-                    &json!([]),
-                    "failed to allocate a serviceIP: range is full",
-                )
+                let detail = "failed to allocate a serviceIP: range is full";
+                Cause::invalid("spec.clusterIPs[0]", &json!([]), detail)
             })
     }
 
-    fn claim_address(
-        &self,
-        wanted: &str,
-        had: &Taken,
-        taken: &mut Taken,
-        new: &mut Taken,
-    ) -> Result<(), Cause> {
+    fn claim_address(&mut self, wanted: &str) -> Result<(), Cause> {
         let refuse = |detail: String| {
             Err(Cause::invalid(
                 "spec.clusterIPs",
@@ -243,7 +243,7 @@ impl Allocators {
                 "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
             ));
         };
-        if had.addresses.contains(&address) {
+        if self.had.addresses.contains(&address) {
             return Ok(());
         }
         if self.range.offset(address).is_none() {
@@ -252,72 +252,51 @@ impl Allocators {
                 self.range
             ));
         }
-        if !taken.addresses.insert(address) {
+        if !self.take_address(address) {
             return refuse("provided IP is already allocated".to_owned());
         }
-        new.addresses.insert(address);
         Ok(())
     }
-}
 
-fn fill_ports(
-    service: &mut Value,
-    had: &Taken,
-    taken: &mut Taken,
-    new: &mut Taken,
-    rng: &Rng,
-) -> Result<(), Cause> {
-    // One number may serve the same port over TCP and UDP within one service.
-    let mut within: BTreeSet<u16> = BTreeSet::new();
-    let ports = service["spec"].get_mut("ports").and_then(Value::as_array_mut);
-    for (at, port) in ports.into_iter().flatten().enumerate() {
-        let sent = port["nodePort"].as_u64().unwrap_or_default();
-        let field = format!("spec.ports[{at}].nodePort");
-        let number = if sent == 0 {
-            let free = free_port(taken, rng).ok_or_else(|| {
-                Cause::invalid(field.as_str(), &json!(0), "failed to allocate a nodePort: range is full")
-            })?;
-            taken.ports.insert(free);
-            new.ports.insert(free);
-            free
-        } else {
-            claim_port(sent, &field, had, &within, taken, new)?
+    fn fill_ports(&mut self, service: &mut Value) -> Result<(), Cause> {
+        // One number may serve the same port over TCP and UDP within one service.
+        let mut within: BTreeSet<u16> = BTreeSet::new();
+        let ports = service["spec"].get_mut("ports").and_then(Value::as_array_mut);
+        for (at, port) in ports.into_iter().flatten().enumerate() {
+            let field = format!("spec.ports[{at}].nodePort");
+            let number = match port["nodePort"].as_u64().unwrap_or_default() {
+                0 => self.free_port().ok_or_else(|| {
+                    Cause::invalid(field.as_str(), &json!(0), "failed to allocate a nodePort: range is full")
+                })?,
+                sent => self.claim_port(sent, &field, &within)?,
+            };
+            within.insert(number);
+            port["nodePort"] = number.into();
+        }
+        Ok(())
+    }
+
+    fn free_port(&mut self) -> Option<u16> {
+        let (low, high) = (u64::from(*NODE_PORTS.start()), u64::from(*NODE_PORTS.end()));
+        let count = high - low + 1;
+        let start = self.rng.below(count);
+        (0..count)
+            .filter_map(|step| u16::try_from(low + (start + step) % count).ok())
+            .find(|port| self.take_port(*port))
+    }
+
+    fn claim_port(&mut self, sent: u64, field: &str, within: &BTreeSet<u16>) -> Result<u16, Cause> {
+        let refuse = |detail: &str| Err(Cause::invalid(field, &json!(sent), detail));
+        let Some(number) = u16::try_from(sent).ok().filter(|n| NODE_PORTS.contains(n)) else {
+            return refuse(
+                "provided port is not in the valid range. The range of valid ports is 30000-32767",
+            );
         };
-        within.insert(number);
-        port["nodePort"] = number.into();
+        if self.had.ports.contains(&number) || within.contains(&number) || self.take_port(number) {
+            return Ok(number);
+        }
+        refuse("provided port is already allocated")
     }
-    Ok(())
-}
-
-fn free_port(taken: &Taken, rng: &Rng) -> Option<u16> {
-    let (low, high) = (u64::from(*NODE_PORTS.start()), u64::from(*NODE_PORTS.end()));
-    let count = high - low + 1;
-    let start = rng.below(count);
-    (0..count)
-        .filter_map(|step| u16::try_from(low + (start + step) % count).ok())
-        .find(|port| !taken.ports.contains(port))
-}
-
-fn claim_port(
-    sent: u64,
-    field: &str,
-    had: &Taken,
-    within: &BTreeSet<u16>,
-    taken: &mut Taken,
-    new: &mut Taken,
-) -> Result<u16, Cause> {
-    let refuse = |detail: &str| Err(Cause::invalid(field, &json!(sent), detail));
-    let Some(number) = u16::try_from(sent).ok().filter(|n| NODE_PORTS.contains(n)) else {
-        return refuse("provided port is not in the valid range. The range of valid ports is 30000-32767");
-    };
-    if had.ports.contains(&number) || within.contains(&number) {
-        return Ok(number);
-    }
-    if !taken.ports.insert(number) {
-        return refuse("provided port is already allocated");
-    }
-    new.ports.insert(number);
-    Ok(number)
 }
 
 fn is_service(kind: &Kind) -> bool {
