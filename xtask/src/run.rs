@@ -20,6 +20,9 @@ const ON_ETCD: &[&str] = &[
     "an_operator_with_its_own_kind",
 ];
 
+/// Tests of `e2e` that drive a cluster with programs out of the Python environment.
+const FROM_PYTHON: [&str; 4] = ["the_python_client", "schemathesis", "helm", "a_kopf_operator"];
+
 /// Starts a cluster on this machine and stays with it until it ends.
 pub fn up(arguments: &[String]) -> Result<()> {
     machine::install_packages()?;
@@ -73,14 +76,14 @@ pub fn test(e2e: bool) -> Result<()> {
             .env("GANTRY_IMAGES", image_dir)
             .env("GANTRY_OLD_KUBECTL", &old_kubectl))
     };
-    let left_out: &[&str] = match &python {
-        Ok(_) => &[],
+    let left_out = match &python {
+        Ok(_) => Vec::new(),
         Err(error) => {
-            println!("no Python packages, so the tests with Python clients are left out: {error:#}");
-            &["--skip", "the_python_client", "--skip", "schemathesis"]
+            println!("no Python packages, so the tests with programs from there are left out: {error:#}");
+            FROM_PYTHON.iter().flat_map(|test| ["--skip", test]).collect()
         }
     };
-    e2e("embedded", left_out)?;
+    e2e("embedded", &left_out)?;
     e2e("etcd", ON_ETCD)
 }
 
