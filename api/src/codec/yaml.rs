@@ -11,7 +11,16 @@ use serde_saphyr::options::{DuplicateKeyPolicy, Options};
 use super::{DecodeError, Tree, tree};
 
 fn malformed(error: impl std::fmt::Display) -> DecodeError {
-    DecodeError::Malformed(format!("error converting YAML to JSON: yaml: {error}"))
+    DecodeError::Malformed(format!("error converting YAML to JSON: yaml: {}", line_first(&error.to_string())))
+}
+
+/// `line 5: …`, as Go's reader begins; ours names the place last.
+fn line_first(text: &str) -> String {
+    let place = text.rsplit_once(" at line ").and_then(|(what, place)| Some((what, place.split_once(", ")?)));
+    match place {
+        Some((what, (line, column))) => format!("line {line}: {what} at {column}"),
+        None => text.to_owned(),
+    }
 }
 
 fn options() -> Options {
@@ -40,15 +49,16 @@ pub fn decode(bytes: &[u8]) -> Result<Tree, DecodeError> {
 /// Reads a stream of documents; empty ones are left out. For files people write, not for requests.
 ///
 /// # Errors
-/// When a document cannot be read; the text names which.
+/// When a document cannot be read; the text names which unless it is the first. Lines count from its start.
 pub fn decode_all(text: &str) -> Result<Vec<Value>, DecodeError> {
     let mut documents = Vec::new();
     for (number, document) in (1..).zip(split(text)) {
         if document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             continue;
         }
-        let tree = decode(document.as_bytes())
-            .map_err(|e| DecodeError::Malformed(format!("document {number}: {e}")))?;
+        let tree = decode(document.as_bytes()).map_err(|e| {
+            DecodeError::Malformed(if number > 1 { format!("document {number}: {e}") } else { e.to_string() })
+        })?;
         if !tree.value.is_null() {
             documents.push(tree.value);
         }

@@ -63,11 +63,7 @@ impl Files {
 /// # Errors
 /// When it is no YAML, or a document lacks its kind.
 pub fn parse(text: &str, source: &str, items: &mut Vec<Item>) -> Result<()> {
-    let documents = yaml::decode_all(text).map_err(|error| {
-        let kind =
-            if text.trim_start().starts_with('{') { "json" } else { "error converting YAML to JSON: yaml" };
-        anyhow!("error parsing {source}: {kind}: {error}")
-    })?;
+    let documents = yaml::decode_all(text).map_err(|error| anyhow!("error parsing {source}: {error}"))?;
     documents.into_iter().try_for_each(|document| unfold(document, source, items))
 }
 

@@ -4,6 +4,7 @@
 //! objects one after the other.
 
 mod columns;
+mod go_template;
 mod sorting;
 
 use anyhow::anyhow;
@@ -11,6 +12,7 @@ use api::jsonpath::Template;
 use serde_json::Value;
 
 pub use columns::Columns;
+use go_template::GoTemplate;
 pub use sorting::sort_by;
 
 use super::manifest::text_of;
@@ -21,10 +23,10 @@ use super::{Failure, Outcome};
 #[derive(clap::Args, Clone, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// `json`, `yaml`, `name`, `jsonpath=TEMPLATE`, …
+    /// `json`, `yaml`, `name`, `jsonpath=TEMPLATE`, `go-template=TEMPLATE`, …
     #[arg(short, long, value_name = "FORMAT", default_value = "")]
     pub output: String,
-    /// The template of `-o jsonpath`, or the file of `-o jsonpath-file`.
+    /// The template of `-o go-template` or `-o jsonpath`, or the file of `-o go-template-file`.
     #[arg(long, value_name = "TEMPLATE", default_value = "")]
     pub template: String,
     /// Show who manages which field.
@@ -57,6 +59,8 @@ pub enum Format {
         /// Missing fields are empty.
         lenient: bool,
     },
+    /// A template of Go's.
+    GoTemplate(GoTemplate),
     /// A table of the user's columns.
     Columns(Columns),
 }
@@ -78,13 +82,16 @@ impl Format {
         let from_file =
             |file: &str| text_of(file).map_err(|e| anyhow!("error reading --template {file}, {e}"));
         Ok(match word {
-            "" if !flags.template.is_empty() => return Err(no_go_templates()),
+            "" if !flags.template.is_empty() => Self::GoTemplate(GoTemplate::parse(text, lenient)?),
             "" => Self::Human { wide: false },
             "wide" if shows => Self::Human { wide: true },
             "yaml" => Self::Yaml,
             "json" => Self::Json,
             "name" => Self::Name,
-            "jsonpath" | "jsonpath-as-json" | "jsonpath-file" if text.is_empty() => {
+            "jsonpath" | "jsonpath-as-json" | "jsonpath-file" | "go-template" | "go-template-file"
+            | "template" | "templatefile"
+                if text.is_empty() =>
+            {
                 return Err(Failure::new("template format specified but no template given"));
             }
             "jsonpath" => jsonpath(text, false, lenient)?,
@@ -92,7 +99,10 @@ impl Format {
             "jsonpath-file" => jsonpath(&from_file(text)?, false, lenient)?,
             "custom-columns" if shows => Self::Columns(Columns::parse(text)?),
             "custom-columns-file" if shows => Self::Columns(Columns::parse_file(&text_of(text)?)?),
-            "go-template" | "go-template-file" | "template" | "templatefile" => return Err(no_go_templates()),
+            "go-template" | "template" => Self::GoTemplate(GoTemplate::parse(text, lenient)?),
+            "go-template-file" | "templatefile" => {
+                Self::GoTemplate(GoTemplate::parse(&from_file(text)?, lenient)?)
+            }
             _ => {
                 let allowed = if shows { SHOWN } else { WHOLE };
                 return Err(Failure::new(format!(
@@ -126,15 +136,12 @@ impl Format {
                     .map_err(|e| anyhow!("error executing jsonpath: {e}"))?;
                 print!("{text}");
             }
+            Self::GoTemplate(template) => print!("{}", template.render(object)?),
             Self::Columns(columns) => print!("{}", columns.table(&items_of(object), true)),
             Self::Name | Self::Human { .. } => {}
         }
         Ok(())
     }
-}
-
-fn no_go_templates() -> Failure {
-    Failure::new("this version has no Go templates; use -o jsonpath=TEMPLATE or -o custom-columns=COLUMNS")
 }
 
 fn jsonpath(text: &str, as_json: bool, lenient: bool) -> Outcome<Format> {

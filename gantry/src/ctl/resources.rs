@@ -180,11 +180,18 @@ impl Resources {
         Ok(found)
     }
 
+    /// Objects, each with its name.
+    pub fn several(&self, words: &[String]) -> Outcome<Vec<(&Resource, String)>> {
+        let nameless = || Failure::new("resource(s) were provided, but no name was specified");
+        let chosen = self.select(words)?;
+        chosen.into_iter().map(|(resource, name)| Ok((resource, name.ok_or_else(nameless)?))).collect()
+    }
+
     /// Exactly one named object, as `rollout` takes it.
     pub fn one(&self, words: &[String]) -> Outcome<(&Resource, String)> {
-        match self.select(words)?.as_slice() {
-            [(resource, Some(name))] => Ok((resource, name.clone())),
-            [] | [(_, None)] => Err(Failure::new("resource(s) were provided, but no name was specified")),
+        let mut chosen = self.several(words)?;
+        match (chosen.pop(), chosen.is_empty()) {
+            (Some(one), true) => Ok(one),
             _ => Err(Failure::new("expected exactly one object")),
         }
     }

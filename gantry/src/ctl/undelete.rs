@@ -1,4 +1,4 @@
-//! `gantry undelete`: brings back an object that was deleted, with what was deleted because of it.
+//! `gantry undelete`: brings back objects that were deleted, each with what was deleted because of it.
 //!
 //! Entry point: [`run`]; [`plan`] decides, purely, what comes back and in which order. Objects come back
 //! through the ordinary API with new uids, so references between them are linked anew. Each carries the
@@ -27,7 +27,7 @@ const PAGE: &str = "250";
 /// Flags of `undelete`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// TYPE NAME or TYPE/NAME; a namespace comes back with everything in it.
+    /// TYPE NAME… or TYPE/NAME…; a namespace comes back with everything in it.
     #[arg(required = true)]
     words: Vec<String>,
     /// Say what would come back: `client` decides here, `server` also has the server check the object itself.
@@ -37,15 +37,22 @@ pub struct Arguments {
     scope: Scope,
 }
 
-/// Brings an object back.
+/// Brings objects back; one's failure does not keep the others away.
 pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let resources = Resources::discover(connection).await?;
-    let (resource, name) = resources.one(&arguments.words)?;
     let namespace = connection.namespace(&arguments.scope);
     let work = Work { connection, resources: &resources, dry_run: arguments.dry_run };
-    let path = resource.object(&namespace, &name);
+    let mut failures = Vec::new();
+    for (resource, name) in resources.several(&arguments.words)? {
+        failures.extend(bring_back(&work, resource, &namespace, &name).await.err());
+    }
+    Failure::all(failures)
+}
+
+/// Brings one object back, and what went with it.
+async fn bring_back(work: &Work<'_>, resource: &Resource, namespace: &str, name: &str) -> Outcome {
     let mut known = BTreeMap::new();
-    let (origin, root) = match connection.find(&path).await? {
+    let (origin, root) = match work.connection.find(&resource.object(namespace, name)).await? {
         // A run that was cut short is taken up again.
         Some(present) => match Origin::of(&present) {
             Some(origin) => {
@@ -60,11 +67,11 @@ pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
             }
         },
         None => {
-            let root = work.removed_root(resource, &namespace, &name).await?;
+            let root = work.removed_root(resource, namespace, name).await?;
             (root.origin(), Some(root))
         }
     };
-    let scope = plan::Scope::of(resource, &namespace, &name);
+    let scope = plan::Scope::of(resource, namespace, name);
     let mut removed: Vec<Removed> = Vec::new();
     for candidate in work.candidates(&scope) {
         let collection = candidate.collection(scope.namespace.as_deref());
