@@ -41,7 +41,7 @@ fn reading() {
             "get pods -o custom-columns=N:.metadata.name,I:.spec.containers[*].image",
             "get deploy web -o go-template={{.spec.replicas}}{{.nothing}}",
             "get pods -o go-template={{range.items}}{{.metadata.name}};{{end}}",
-            "get pod alone --template={{len.spec.containers}}{{.spec}}",
+            "get pod alone --template={{.spec.containers|len}}{{.spec}}",
             "get pod alone -o go-template",
             "get pod alone -o template={{.a",
             "get pods --sort-by=.metadata.name",

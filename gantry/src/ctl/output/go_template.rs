@@ -28,7 +28,7 @@ impl GoTemplate {
             .func("exists", |arguments| Ok(Data::Bool(exists(arguments))))
             .func("base64decode", base64decode)
             .parse(text)
-            .map_err(|error| anyhow!("error parsing template {text}, {error}"))?;
+            .map_err(|error| anyhow!("error parsing template {text}, {}", without_column(&error)))?;
         Ok(Self { text: text.to_owned(), template })
     }
 
@@ -40,6 +40,16 @@ impl GoTemplate {
     pub fn render(&self, object: &Value) -> Outcome<String> {
         let rendered = self.template.execute_to_string(&data(object));
         Ok(rendered.map_err(|error| anyhow!("error executing template {:?}: {error}", self.text))?)
+    }
+}
+
+/// Go names the line of what it cannot read, and no column.
+fn without_column(error: &TemplateError) -> String {
+    match error {
+        TemplateError::Parse { name, line, message, .. } | TemplateError::Lex { name, line, message, .. } => {
+            format!("template: {}:{line}: {message}", name.as_deref().unwrap_or_default())
+        }
+        other => other.to_string(),
     }
 }
 
@@ -114,7 +124,7 @@ mod tests {
     #[test]
     fn refusals() {
         let broken = rendered("{{.a", true).unwrap_err();
-        assert!(broken.starts_with("error: error parsing template {{.a, template: output:1:"), "{broken}");
+        assert!(broken.starts_with("error: error parsing template {{.a, template: output:1: "), "{broken}");
         let missing = rendered("{{.missing}}", false).unwrap_err();
         assert!(missing.starts_with("error: error executing template \"{{.missing}}\": "), "{missing}");
         let junk = rendered("{{base64decode .metadata.name}}", true).unwrap_err();
