@@ -36,9 +36,9 @@ impl Node {
         let clock = RealClock::shared();
         let table = Arc::new(PodTable::new(log_path.clone()));
         let api = NodeApi {
-            runtime: Arc::new(Processes),
+            runtime: Arc::new(Processes::default()),
             lookup: Arc::new(pod),
-            stats: Arc::new(Sampler::new(Arc::new(Processes), table, Arc::clone(&clock))),
+            stats: Arc::new(Sampler::new(Arc::new(Processes::default()), table, Arc::clone(&clock))),
             clock,
             shutdown: Shutdown::new(),
         };

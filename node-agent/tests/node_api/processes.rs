@@ -12,11 +12,25 @@ use node_agent::container_runtime::{
     ExecRequest, ExecSession, PodRecord, PodSandboxConfig, RuntimeError, RuntimeEvent,
 };
 use node_agent::server::{ContainerPlace, PodLookup, PodPlace, RunningContainer};
+use parking_lot::Mutex;
 use std::os::unix::process::ExitStatusExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Runs processes.
-pub struct Processes;
+/// Runs processes; those that a client attached to end with it.
+#[derive(Default)]
+pub struct Processes {
+    attached: Mutex<Vec<Child>>,
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in self.attached.get_mut() {
+            // It may have ended by itself.
+            let _ended = child.kill().is_err();
+            let _reaped = child.wait().is_err();
+        }
+    }
+}
 
 fn unsupported<T>() -> Result<T, RuntimeError> {
     Err(RuntimeError::NotFound("only exec and attach".to_owned()))
@@ -102,7 +116,7 @@ impl ContainerRuntime for Processes {
     async fn attach(&self, _: &str, id: &str) -> Result<AttachSession, RuntimeError> {
         let mut command = Command::new("sh");
         // The second container goes on when its input ends, as one does whose input other clients may share.
-        let script = if id == "main-0" { "echo attached; cat" } else { "echo attached; sleep 60" };
+        let script = if id == "main-0" { "echo attached; exec cat" } else { "echo attached; exec sleep 60" };
         command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = spawn(&mut command)?;
         let session = AttachSession {
@@ -111,7 +125,7 @@ impl ContainerRuntime for Processes {
             stderr: None,
             terminal: None,
         };
-        drop(exit_of(child));
+        self.attached.lock().push(child);
         Ok(session)
     }
 
