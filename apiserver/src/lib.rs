@@ -18,6 +18,8 @@ mod custom_resources;
 mod deletion;
 mod encode;
 mod expiry;
+#[expect(dead_code, reason = "its first users are being written")]
+mod followed;
 mod handlers;
 mod health;
 mod methods;
