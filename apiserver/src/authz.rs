@@ -1,235 +1,154 @@
-//! May they: one table of rules until RBAC objects decide.
+//! May they: an ordered table of authorizers, each of which allows, denies or has no opinion.
 //!
-//! Entry point: [`authorize`]. Administrators and in-process components may do everything; nodes and
-//! service accounts what the table says. A refusal has upstream's words.
+//! Entry points: [`check`] for a request; [`authorize`] for a decision with its reason, and
+//! [`authorize_now`] where nothing may be awaited. The first authorizer with an opinion decides; nobody's
+//! opinion is a refusal.
+
+mod attributes;
+mod builtin;
+mod refusal;
 
 use api::Status;
 use component_base::user::UserInfo;
-use serde_json::{Value, json};
 
+pub(crate) use attributes::{Attributes, Selectors};
+pub(crate) use builtin::rules_for;
+
+use crate::call::Server;
 use crate::request::RequestInfo;
 
-/// What somebody wants to do; without a resource it is about a path.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Attributes<'a> {
-    pub(crate) verb: &'a str,
-    pub(crate) group: &'a str,
-    /// Plural, empty for a path.
-    pub(crate) resource: &'a str,
-    pub(crate) subresource: &'a str,
-    pub(crate) path: &'a str,
+/// Members may do everything; the group cannot be limited (upstream's `user.SystemPrivilegedGroup`).
+pub(crate) const PRIVILEGED_GROUP: &str = "system:masters";
+
+/// What an authorizer thinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Yes, whatever others say.
+    Allow,
+    /// No, whatever others say.
+    Deny,
+    /// Somebody else may allow it.
+    NoOpinion,
 }
 
-impl<'a> From<&'a RequestInfo> for Attributes<'a> {
-    fn from(info: &'a RequestInfo) -> Self {
-        Self {
-            verb: info.verb,
-            group: &info.group,
-            resource: &info.resource,
-            subresource: &info.subresource,
-            path: &info.path,
+/// What was decided, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) verdict: Verdict,
+    /// For whoever asked; may be empty.
+    pub(crate) reason: String,
+    /// What went wrong meanwhile; a request that is not allowed then gets a 500.
+    pub(crate) error: Option<String>,
+}
+
+impl Decision {
+    pub(crate) fn new(verdict: Verdict, reason: impl Into<String>) -> Self {
+        Self { verdict, reason: reason.into(), error: None }
+    }
+
+    /// Nobody said anything.
+    pub(crate) fn none() -> Self {
+        Self::new(Verdict::NoOpinion, "")
+    }
+
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.verdict == Verdict::Allow
+    }
+}
+
+/// Who decides. The order is that in which they are asked.
+enum Authorizer {
+    /// Lets members of [`PRIVILEGED_GROUP`] do everything.
+    Privileged,
+    /// The rules this server has from the start.
+    Builtin,
+}
+
+const TABLE: &[Authorizer] = &[Authorizer::Privileged, Authorizer::Builtin];
+
+impl Authorizer {
+    fn decide(&self, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
+        match self {
+            Self::Privileged => privileged(user),
+            Self::Builtin => builtin::decide(user, wish),
         }
     }
 }
 
-/// One line of the table: members of `group` may use `verbs` on `resources` of API group `api_group`.
-struct Rule {
-    group: &'static str,
-    verbs: &'static [&'static str],
-    api_group: &'static str,
-    /// `pods`, `pods/status`; `*` for all.
-    resources: &'static [&'static str],
+fn privileged(user: &UserInfo) -> Decision {
+    let member = user.groups.iter().any(|group| group == PRIVILEGED_GROUP);
+    if member { Decision::new(Verdict::Allow, "") } else { Decision::none() }
 }
 
-const READ: &[&str] = &["get", "list", "watch"];
-const WRITE: &[&str] = &["create", "update", "patch", "delete"];
-const NODES: &str = "system:nodes";
-const AUTHENTICATED: &str = "system:authenticated";
+/// Puts opinions together, as upstream's `union` does.
+#[derive(Default)]
+struct Union {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
 
-/// What nodes need to run pods (upstream's `system:node` role and node authoriser, without the
-/// restriction to the node's own objects), and what everybody may.
-const RULES: &[Rule] = &[
-    Rule {
-        group: NODES,
-        verbs: READ,
-        api_group: "",
-        resources: &[
-            "pods",
-            "nodes",
-            "services",
-            "endpoints",
-            "namespaces",
-            "configmaps",
-            "secrets",
-            "serviceaccounts",
-        ],
-    },
-    Rule { group: NODES, verbs: WRITE, api_group: "", resources: &["nodes", "nodes/status"] },
-    Rule { group: NODES, verbs: WRITE, api_group: "", resources: &["pods", "pods/status", "pods/eviction"] },
-    Rule { group: NODES, verbs: &["create"], api_group: "", resources: &["serviceaccounts/token"] },
-    Rule { group: NODES, verbs: WRITE, api_group: "", resources: &["events"] },
-    Rule { group: NODES, verbs: WRITE, api_group: "events.k8s.io", resources: &["events"] },
-    Rule { group: NODES, verbs: READ, api_group: "discovery.k8s.io", resources: &["endpointslices"] },
-    Rule { group: NODES, verbs: READ, api_group: "coordination.k8s.io", resources: &["leases"] },
-    Rule { group: NODES, verbs: WRITE, api_group: "coordination.k8s.io", resources: &["leases"] },
-    // Everybody may ask about themselves: upstream's `system:basic-user`.
-    Rule {
-        group: AUTHENTICATED,
-        verbs: &["create"],
-        api_group: "authorization.k8s.io",
-        resources: &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-    },
-    Rule {
-        group: AUTHENTICATED,
-        verbs: &["create"],
-        api_group: "authentication.k8s.io",
-        resources: &["selfsubjectreviews"],
-    },
-];
+impl Union {
+    /// Takes an opinion in; answers with it when it settles the question.
+    fn take(&mut self, decision: Decision) -> Option<Decision> {
+        if decision.verdict != Verdict::NoOpinion {
+            return Some(decision);
+        }
+        self.reasons.extend((!decision.reason.is_empty()).then_some(decision.reason));
+        self.errors.extend(decision.error);
+        None
+    }
 
-/// Users that are parts of the control plane.
-const COMPONENTS: [&str; 4] =
-    ["system:kube-scheduler", "system:kube-controller-manager", "system:apiserver", "system:kube-proxy"];
+    fn nobody(self) -> Decision {
+        let error = (!self.errors.is_empty()).then(|| aggregate(&self.errors));
+        Decision { verdict: Verdict::NoOpinion, reason: self.reasons.join("\n"), error }
+    }
+}
 
-/// Paths any authenticated user may read: upstream's `system:discovery`.
-const DISCOVERY: [&str; 5] = ["/api", "/apis", "/openapi", "/version", "/openid"];
+/// Several errors as Go's `Aggregate` writes them: each once, one alone without brackets.
+fn aggregate(errors: &[String]) -> String {
+    let mut different: Vec<&str> = Vec::new();
+    for error in errors {
+        if !different.contains(&error.as_str()) {
+            different.push(error);
+        }
+    }
+    if let [one] = different[..] { one.to_owned() } else { format!("[{}]", different.join(", ")) }
+}
 
-/// Paths that need no credentials at all: upstream's `system:public-info-viewer`.
-const OPEN: [&str; 4] = ["/version", "/healthz", "/livez", "/readyz"];
+/// Asks all authorizers in order.
+pub(crate) async fn authorize(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
+    // What answers from memory needs no waiting.
+    authorize_now(server, user, wish).unwrap_or_else(Decision::none)
+}
 
-/// Whether the request needs no credentials at all.
+/// The decision if it can be made from what is in memory; `None` when somebody far away must be asked,
+/// which [`authorize`] does.
+pub(crate) fn authorize_now(_server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Option<Decision> {
+    let mut union = Union::default();
+    for authorizer in TABLE {
+        if let Some(settled) = union.take(authorizer.decide(user, wish)) {
+            return Some(settled);
+        }
+    }
+    Some(union.nobody())
+}
+
+/// Lets a wish through or says why not, as requests are answered.
+///
+/// # Errors
+/// 403, or 500 when an authorizer failed.
+pub(crate) async fn check(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Result<(), Status> {
+    let decision = authorize(server, user, wish).await;
+    if decision.is_allowed() { Ok(()) } else { Err(refusal::status(user, wish, &decision)) }
+}
+
+/// Paths for which nobody must say who they are (conditions of upstream's anonymous authenticator).
+const ANONYMOUS_ROOTS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
+
+/// Whether a request without credentials gets as far as authorization.
 pub(crate) fn open_to_all(info: &RequestInfo) -> bool {
-    is_open(&info.into())
-}
-
-fn is_open(wish: &Attributes<'_>) -> bool {
-    matches!(wish.verb, "get" | "head")
-        && wish.resource.is_empty()
-        && (["/version", "/version/"].contains(&wish.path)
-            || OPEN.iter().skip(1).any(|root| below(wish.path, root)))
-}
-
-/// Lets the request through or says why not.
-pub(crate) fn authorize(user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
-    if allows(user, &info.into()) { Ok(()) } else { Err(refusal(user, info)) }
-}
-
-/// Whether a user may do something.
-pub(crate) fn allows(user: &UserInfo, wish: &Attributes<'_>) -> bool {
-    is_open(wish)
-        || may_all(user)
-        || if wish.resource.is_empty() { discovery_allows(user, wish) } else { rule_allows(user, wish) }
-}
-
-fn may_all(user: &UserInfo) -> bool {
-    is_member(user, "system:masters") || COMPONENTS.contains(&user.name.as_str())
-}
-
-fn is_member(user: &UserInfo, group: &str) -> bool {
-    user.groups.iter().any(|g| g == group)
-}
-
-/// What a user may do, as `SelfSubjectRulesReview` lists it: rules about resources and about paths.
-pub(crate) fn rules_for(user: &UserInfo) -> (Vec<Value>, Vec<Value>) {
-    let (mut resources, mut paths) = (Vec::new(), Vec::new());
-    if may_all(user) {
-        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
-        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-    }
-    for rule in RULES.iter().filter(|rule| is_member(user, rule.group)) {
-        resources
-            .push(json!({"verbs": rule.verbs, "apiGroups": [rule.api_group], "resources": rule.resources}));
-    }
-    let discovery: &[&str] = if is_member(user, AUTHENTICATED) { &DISCOVERY } else { &[] };
-    let roots = discovery.iter().chain(OPEN.iter().filter(|root| !discovery.contains(*root)));
-    let urls: Vec<String> = roots.flat_map(|root| [(*root).to_owned(), format!("{root}/*")]).collect();
-    paths.push(json!({"verbs": ["get"], "nonResourceURLs": urls}));
-    (resources, paths)
-}
-
-fn rule_allows(user: &UserInfo, wish: &Attributes<'_>) -> bool {
-    let resource = qualified(wish.resource, wish.subresource);
-    RULES.iter().any(|rule| {
-        is_member(user, rule.group)
-            && rule.verbs.contains(&wish.verb)
-            && rule.api_group == wish.group
-            && rule.resources.iter().any(|r| *r == "*" || *r == resource)
-    })
-}
-
-fn discovery_allows(user: &UserInfo, wish: &Attributes<'_>) -> bool {
-    is_member(user, AUTHENTICATED)
-        && matches!(wish.verb, "get" | "head")
-        && DISCOVERY.iter().any(|root| below(wish.path, root))
-}
-
-fn below(path: &str, root: &str) -> bool {
-    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn qualified(resource: &str, subresource: &str) -> String {
-    if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") }
-}
-
-fn refusal(user: &UserInfo, info: &RequestInfo) -> Status {
-    if !info.is_resource() {
-        let message = format!("forbidden: User {:?} cannot {} path {:?}", user.name, info.verb, info.path);
-        return Status::new(api::Reason::Forbidden, message);
-    }
-    let scope = if info.namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace {:?}", info.namespace)
+    let below = |root: &&str| {
+        info.path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let detail = format!(
-        "User {:?} cannot {} resource {:?} in API group {:?} {scope}",
-        user.name,
-        info.verb,
-        qualified(&info.resource, &info.subresource),
-        info.group
-    );
-    Status::forbidden(&info.group, &info.resource, &info.name, &detail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn info(verb: &'static str, resource: &str, namespace: &str, name: &str) -> RequestInfo {
-        RequestInfo {
-            verb,
-            resource: resource.to_owned(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            ..RequestInfo::default()
-        }
-    }
-
-    fn check(user: &str, groups: &[&str], info: &RequestInfo, expect: &str) {
-        let got = authorize(&UserInfo::component(user, groups), info).err().map(|s| s.message);
-        assert_eq!(got.unwrap_or_default(), expect);
-    }
-
-    #[test]
-    fn who_may_what() {
-        check("admin", &["system:masters"], &info("delete", "nodes", "", "n"), "");
-        check("system:kube-scheduler", &[], &info("create", "pods", "a", "p"), "");
-        check("system:node:n", &["system:nodes"], &info("list", "pods", "", ""), "");
-        check(
-            "system:node:n",
-            &["system:nodes"],
-            &info("delete", "namespaces", "", "a"),
-            "namespaces \"a\" is forbidden: User \"system:node:n\" cannot delete resource \"namespaces\" in API group \"\" at the cluster scope",
-        );
-        check(
-            "jane",
-            &[],
-            &info("list", "pods", "default", ""),
-            "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"",
-        );
-        let path = |path: &str| RequestInfo { verb: "get", path: path.to_owned(), ..RequestInfo::default() };
-        check("jane", &[], &path("/apis/apps/v1"), "");
-        check("jane", &[], &path("/readyz/store"), "");
-        check("jane", &[], &path("/metrics"), "forbidden: User \"jane\" cannot get path \"/metrics\"");
-    }
+    !info.is_resource() && ANONYMOUS_ROOTS.iter().any(|root| below(&root))
 }

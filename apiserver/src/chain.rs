@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tracing::Instrument as _;
 
+use crate::authz::{Attributes, Selectors};
 use crate::call::{Call, Server, stored_row};
 use crate::metrics::Busy;
 use crate::negotiation::Reader;
@@ -52,7 +53,8 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         let limit = time_limit(&server, &info, &pairs)?;
         let options = Options::parse(info.verb, &pairs);
         let options = options.map(|options| Options { pretty: reader.pretty, ..options });
-        let work = filter(Arc::clone(&server), info.clone(), options, request);
+        let selectors = Selectors::of_query(info.verb, &pairs);
+        let work = filter(Arc::clone(&server), info.clone(), selectors, options, request);
         in_time(&server, limit, work).await
     };
     let outcome = AssertUnwindSafe(work).catch_unwind().instrument(span.clone()).await;
@@ -132,6 +134,7 @@ async fn in_time<T>(
 async fn filter(
     server: Arc<Server>,
     info: RequestInfo,
+    selectors: Option<Selectors>,
     options: Result<Options, Status>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
@@ -141,7 +144,7 @@ async fn filter(
     if user.name == authn::ANONYMOUS && !authz::open_to_all(&info) {
         return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
     }
-    authz::authorize(&user, &info)?;
+    authz::check(&server, &user, &Attributes::of(&info, selectors.as_ref())).await?;
     // What the query says wrong is nothing for those who may not ask.
     dispatch(server, user, info, options?, request).await
 }

@@ -10,8 +10,8 @@ use component_base::user::UserInfo;
 use http::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::authz::{self, Attributes};
-use crate::call::Call;
+use crate::authz::{self, Attributes, Verdict};
+use crate::call::{Call, Server};
 use crate::chain::method_not_allowed;
 use crate::handlers::body;
 use crate::{authn, output};
@@ -38,9 +38,9 @@ pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         }
         "TokenReview" => token(call, &review["spec"]).await?,
         "SelfSubjectRulesReview" => rules(call, &review["spec"])?,
-        "SelfSubjectAccessReview" => access(&call.user, &review["spec"]),
+        "SelfSubjectAccessReview" => access(&call.server, &call.user, &review["spec"]).await,
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
-            access(&subject(&review["spec"]), &review["spec"])
+            access(&call.server, &subject(&review["spec"]), &review["spec"]).await
         }
         _ => return Err(method_not_allowed()),
     };
@@ -74,20 +74,36 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-fn access(user: &UserInfo, spec: &Value) -> Value {
+/// `SubjectAccessReviewStatus`.
+async fn access(server: &Server, user: &UserInfo, spec: &Value) -> Value {
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let wish = if resource.is_object() {
         Attributes {
             verb: text(resource, "verb"),
+            namespace: text(resource, "namespace"),
             group: text(resource, "group"),
+            version: text(resource, "version"),
             resource: text(resource, "resource"),
             subresource: text(resource, "subresource"),
-            path: "",
+            name: text(resource, "name"),
+            is_resource: true,
+            ..Attributes::default()
         }
     } else {
         Attributes { verb: text(other, "verb"), path: text(other, "path"), ..Attributes::default() }
     };
-    json!({"allowed": authz::allows(user, &wish)})
+    let decision = authz::authorize(server, user, &wish).await;
+    let mut status = json!({"allowed": decision.is_allowed()});
+    if decision.verdict == Verdict::Deny {
+        status["denied"] = true.into();
+    }
+    if !decision.reason.is_empty() {
+        status["reason"] = decision.reason.into();
+    }
+    if let Some(error) = decision.error {
+        status["evaluationError"] = error.into();
+    }
+    status
 }
 
 /// The user a question names.

@@ -9,12 +9,11 @@ use http::{Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::body::{self, Sent};
-use crate::authz;
+use crate::authz::{self, Attributes};
 use crate::call::Call;
 use crate::output;
 use crate::registry::owners::{self, Owners};
 use crate::registry::{self, Part, Written};
-use crate::request::RequestInfo;
 
 const JSON: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -223,7 +222,8 @@ async fn apply(call: &Call, config: &Value, part: Part) -> Result<Written, Statu
             registry::update_owned(call, &call.info.name, part, Owners::Settled, merged).await
         } else {
             // Who may patch may not always create.
-            authz::authorize(&call.user, &RequestInfo { verb: "create", ..call.info.clone() })?;
+            let create = Attributes { verb: "create", ..Attributes::of(&call.info, None) };
+            authz::check(&call.server, &call.user, &create).await?;
             let object = merged(&Value::Object(serde_json::Map::new()))?;
             registry::create_owned(call, Owners::Settled, no_uid(call, object)?).await
         };
