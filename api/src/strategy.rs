@@ -4,6 +4,8 @@
 //! Order in the pipeline (see `apiserver::registry`): decode → prune/strict → schema defaults →
 //! `default` → `prepare_for_create|update` → admission → `validate|validate_update` → encode → commit.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::status::Cause;
@@ -91,6 +93,16 @@ pub trait Strategy: Send + Sync {
 
     /// Whether a PUT to a missing name creates it.
     fn allow_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// How long an object is of use after its last write; `None` keeps it until somebody deletes it.
+    fn lifetime(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether the server hands out addresses and node ports to the objects.
+    fn takes_addresses(&self) -> bool {
         false
     }
 

@@ -128,7 +128,7 @@ impl Allocators {
             left: Taken::default(),
             kept: false,
         };
-        if !is_service(kind) {
+        if !kind.strategy.takes_addresses() {
             return Ok(reservation);
         }
         let had = old.map(used).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Allocators {
 
     /// A deleted object's values are free again.
     pub(crate) fn release(&self, kind: &Kind, object: &Value) {
-        if is_service(kind) {
+        if kind.strategy.takes_addresses() {
             drop(Reservation {
                 taken: Arc::clone(&self.taken),
                 new: used(object),
@@ -297,10 +297,6 @@ impl Handout<'_> {
         }
         refuse("provided port is already allocated")
     }
-}
-
-fn is_service(kind: &Kind) -> bool {
-    kind.group.is_empty() && kind.kind == "Service"
 }
 
 /// What a service uses.

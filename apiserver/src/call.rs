@@ -21,24 +21,29 @@ use crate::openapi::OpenApi;
 use crate::registry::owners;
 use crate::request::{Options, RequestInfo};
 use crate::storage::{Author, Draft, Entry, Store, StoreError};
-use crate::{Config, custom_resources, encode, node_proxy};
+use crate::{Config, custom_resources, encode, metrics, node_proxy};
 
 /// The table of kinds and what is made of it, swapped together.
 pub(crate) struct Served {
     pub(crate) kinds: Arc<KindTable>,
     pub(crate) openapi: Arc<OpenApi>,
+    /// What was counted of requests for them.
+    pub(crate) requests: metrics::Requests,
 }
 
 impl Served {
     /// A table, with documents yet to be made.
     pub(crate) fn new(kinds: KindTable) -> Self {
-        Self { openapi: Arc::new(OpenApi::new(kinds.clone())), kinds: Arc::new(kinds) }
+        Self::with(OpenApi::new(kinds.clone()), kinds)
     }
 
     /// A table that replaces this one.
     pub(crate) fn replaced(&self, kinds: KindTable) -> Self {
-        let openapi = OpenApi::after(Some(&self.openapi), kinds.clone());
-        Self { openapi: Arc::new(openapi), kinds: Arc::new(kinds) }
+        Self::with(OpenApi::after(Some(&self.openapi), kinds.clone()), kinds)
+    }
+
+    fn with(openapi: OpenApi, kinds: KindTable) -> Self {
+        Self { kinds: Arc::new(kinds), openapi: Arc::new(openapi), requests: metrics::Requests::default() }
     }
 }
 
@@ -62,6 +67,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// What is served now.
+    pub(crate) fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.served.borrow())
+    }
+
     /// The table of kinds as it is now.
     pub(crate) fn kinds(&self) -> Arc<KindTable> {
         Arc::clone(&self.served.borrow().kinds)

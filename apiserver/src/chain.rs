@@ -85,7 +85,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         .entry(http::header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-cache, private"));
     let took = server.clock.monotonic().saturating_sub(started);
-    metrics::record(&server, &info, dry_run, response.status(), took);
+    metrics::record(&server.served(), &info, dry_run, response.status(), took);
     match busy {
         Some(_) => response,
         None => metrics::lasting(&server, &info, response),

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::expiry;
 use crate::storage::Draft;
 
 const MARK: &[u8] = b"\"metadata\":{\"resourceVersion\":\"";
 
 /// Encodes an object of `kind` up to its missing revision.
 pub(crate) fn draft(kind: &Kind, object: &Value) -> Draft {
-    Draft { lifetime: expiry::lifetime(kind), ..draft_as(&kind.kind, &kind.api_version(), object) }
+    Draft { lifetime: kind.strategy.lifetime(), ..draft_as(&kind.kind, &kind.api_version(), object) }
 }
 
 /// Like [`draft`], under a kind and version that need not be a row's.

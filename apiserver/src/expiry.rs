@@ -1,7 +1,8 @@
 //! Events do not stay: each goes an hour after it was last said, or they would fill the disk.
 //!
-//! Entry points: [`lifetime`], which a store that expires keys by itself is told with each write, and [`run`],
-//! which does it for those that do not: a queue of what is due when, kept by a watch. [`due`] is pure.
+//! Which kinds do, and after how long, is said by their strategies ([`api::strategy::Strategy::lifetime`]). A store
+//! that expires keys by itself is told with each write. Entry point: [`run`], which does it for those that do
+//! not: a queue of what is due when, kept by a watch. [`due`] is pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,8 +17,6 @@ use crate::call::{Server, store_status};
 
 use crate::storage::{Change, Entry, Event, Expect, Operation, Revision, StoreError};
 
-/// Upstream's `--event-ttl`.
-const LIFETIME: Duration = Duration::from_hours(1);
 /// What is due within so many seconds goes together, at their end.
 const TOGETHER_SECONDS: i64 = 60;
 /// Removals in one transaction; etcd takes 128 operations.
@@ -25,26 +24,28 @@ const BATCH: usize = 100;
 /// Pause before looking again after a failure.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// How long objects of a kind are of use after a write.
-pub(crate) fn lifetime(kind: &Kind) -> Option<Duration> {
-    (kind.group.is_empty() && kind.plural == "events").then_some(LIFETIME)
+/// Removes objects that are due, for ever. Built-in kinds alone have a lifetime.
+pub(crate) async fn run(server: Arc<Server>) {
+    let kinds = server.kinds();
+    let short_lived = kinds.iter().filter(|kind| kind.is_stored() && kind.converted().is_none());
+    let each = short_lived.filter_map(|kind| Some(keep(&server, kind, kind.strategy.lifetime()?)));
+    futures::future::join_all(each).await;
 }
 
-/// Removes events that are due, for ever.
-pub(crate) async fn run(server: Arc<Server>) {
+async fn keep(server: &Server, kind: &Kind, lifetime: Duration) {
     loop {
-        if let Err(status) = follow(&server).await {
-            tracing::warn!(message = status.message, "old events could not be removed");
+        if let Err(status) = follow(server, kind, lifetime).await {
+            tracing::warn!(resource = %kind.plural, message = status.message, "old objects could not be removed");
         }
         server.clock.sleep(RETRY).await;
     }
 }
 
 /// Ends when the watch does.
-async fn follow(server: &Server) -> Result<(), Status> {
-    let prefix = api::names::storage_prefix("", "events", None);
+async fn follow(server: &Server, kind: &Kind, lifetime: Duration) -> Result<(), Status> {
+    let prefix = kind.prefix(None);
     let page = server.store.list(&prefix, None, 0, None).await.map_err(store_status)?;
-    let mut queue = Queue::default();
+    let mut queue = Queue::of(lifetime);
     page.entries.iter().for_each(|entry| queue.put(entry));
     // What was written without a lifetime is removed once, at each start.
     remove_due(server, &mut queue).await?;
@@ -93,13 +94,17 @@ async fn remove_due(server: &Server, queue: &mut Queue) -> Result<(), Status> {
 }
 
 /// What is due when, in seconds since 1970.
-#[derive(Default)]
 struct Queue {
+    lifetime: Duration,
     by_time: BTreeSet<(i64, Arc<str>)>,
     by_key: BTreeMap<Arc<str>, (i64, Revision)>,
 }
 
 impl Queue {
+    fn of(lifetime: Duration) -> Self {
+        Self { lifetime, by_time: BTreeSet::new(), by_key: BTreeMap::new() }
+    }
+
     /// When the next one is due.
     fn first(&self) -> Option<i64> {
         self.by_time.first().map(|(due, _)| *due)
@@ -108,7 +113,7 @@ impl Queue {
     fn put(&mut self, entry: &Entry) {
         self.forget(&entry.key);
         // The server gives every object a time; what has none was put there by hand.
-        let Some(due) = due(&entry.bytes) else { return };
+        let Some(due) = due(&entry.bytes, self.lifetime) else { return };
         let due = due.saturating_add(TOGETHER_SECONDS - 1) / TOGETHER_SECONDS * TOGETHER_SECONDS;
         self.by_time.insert((due, Arc::clone(&entry.key)));
         self.by_key.insert(Arc::clone(&entry.key), (due, entry.mod_revision));
@@ -163,9 +168,9 @@ struct Series {
     last_observed_time: Option<String>,
 }
 
-/// When a stored event may go, in seconds since 1970: an hour after the newest time in it.
-fn due(event: &[u8]) -> Option<i64> {
-    let Times { metadata, last_timestamp, event_time, series } = serde_json::from_slice(event).ok()?;
+/// When a stored object may go, in seconds since 1970: a lifetime after the newest time in it.
+fn due(object: &[u8], lifetime: Duration) -> Option<i64> {
+    let Times { metadata, last_timestamp, event_time, series } = serde_json::from_slice(object).ok()?;
     let times = [
         metadata.creation_timestamp,
         last_timestamp,
@@ -173,7 +178,7 @@ fn due(event: &[u8]) -> Option<i64> {
         series.and_then(|series| series.last_observed_time),
     ];
     let newest = times.iter().flatten().filter_map(|text| text.parse::<Timestamp>().ok()).max()?;
-    Some(newest.as_second().saturating_add_unsigned(LIFETIME.as_secs()))
+    Some(newest.as_second().saturating_add_unsigned(lifetime.as_secs()))
 }
 
 #[cfg(test)]
@@ -181,6 +186,8 @@ mod tests {
     use std::sync::OnceLock;
 
     use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn entry(key: &str, revision: Revision, created: &str) -> Entry {
         let bytes = format!(r#"{{"metadata":{{"creationTimestamp":"{created}"}}}}"#).into();
@@ -192,15 +199,18 @@ mod tests {
         let event = br#"{"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
             "lastTimestamp": "2026-01-01T02:00:00Z", "eventTime": null,
             "series": {"lastObservedTime": "2026-01-01T01:00:00.000000Z"}}"#;
-        assert_eq!(due(event), "2026-01-01T03:00:00Z".parse::<Timestamp>().ok().map(Timestamp::as_second));
-        assert_eq!(due(b"{}"), None);
-        assert_eq!(due(br#"{"metadata": {}}"#), None);
+        assert_eq!(
+            due(event, HOUR),
+            "2026-01-01T03:00:00Z".parse::<Timestamp>().ok().map(Timestamp::as_second)
+        );
+        assert_eq!(due(b"{}", HOUR), None);
+        assert_eq!(due(br#"{"metadata": {}}"#, HOUR), None);
     }
 
     #[test]
     fn the_first_due_goes_first_and_what_is_said_again_stays() {
         let second = |text: &str| text.parse::<Timestamp>().expect("a time").as_second();
-        let mut queue = Queue::default();
+        let mut queue = Queue::of(HOUR);
         queue.put(&entry("/b", 2, "2026-01-01T00:10:00Z"));
         queue.put(&entry("/a", 1, "2026-01-01T00:00:01Z"));
         queue.put(&entry("/c", 3, "2026-01-01T00:00:59Z"));

@@ -22,7 +22,6 @@ pub const REQUEST_SECONDS: [f64; 23] = [
 
 /// Clock ticks in a second, as Linux shows them to processes on every architecture.
 const TICKS: f64 = 100.0;
-const PAGE_BYTES: u64 = 4096;
 
 /// A number that only grows, by labels.
 #[expect(clippy::expect_used, reason = "names are constants of this program: a wrong one fails every start")]
@@ -100,7 +99,7 @@ fn process(out: &mut String) {
             "process_resident_memory_bytes",
             "gauge",
             "Memory in use, in bytes.",
-            field(24).map(|pages| (pages * PAGE_BYTES) as f64),
+            after(&read("/proc/self/status"), "VmRSS:").map(|kibibytes| kibibytes * 1024.0),
         ),
     ] {
         let Some(value) = value else { continue };

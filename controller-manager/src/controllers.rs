@@ -7,6 +7,8 @@ use client::informer::Informers;
 use component_base::clock::SharedClock;
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 
 use crate::deployment::Deployments;
 use crate::discovery::Kinds;
@@ -18,8 +20,7 @@ use crate::namespace::Namespaces;
 use crate::node_ipam::{NodeAddresses, Range};
 use crate::node_lifecycle::NodeLifecycle;
 use crate::pod_gc::PodGarbage;
-use crate::replica_set::ReplicaSets;
-use crate::replication_controller::ReplicationControllers;
+use crate::replica_set::ReplicaKeeper;
 use crate::root_ca::RootAuthorities;
 use crate::service_account::ServiceAccounts;
 use crate::taint_eviction::TaintEviction;
@@ -89,8 +90,10 @@ const CONTROLLERS: &[Row] = &[
         let limit = start.config.terminated_pod_threshold;
         start.run(PodGarbage::new(&start.informers, start.clock.clone(), limit));
     }),
-    ("replicaset", |start| start.run(ReplicaSets::new(&start.informers))),
-    ("replicationcontroller", |start| start.run(ReplicationControllers::new(&start.informers))),
+    ("replicaset", |start| start.run(ReplicaKeeper::<ReplicaSet>::new(&start.informers))),
+    ("replicationcontroller", |start| {
+        start.run(ReplicaKeeper::<ReplicationController>::new(&start.informers))
+    }),
     ("deployment", |start| start.run(Deployments::new(&start.informers))),
     ("endpointslice", |start| start.run(EndpointSlices::new(&start.informers))),
     ("endpoints", |start| start.run(EndpointsObjects::new(&start.informers))),

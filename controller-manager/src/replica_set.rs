@@ -1,15 +1,15 @@
 //! ReplicaSets: as many pods as wanted, no more and no less.
 //!
-//! Entry point: [`reconcile`]. Never deletes below the wanted number: only active pods count, and only
+//! Entry points: [`reconcile`], and [`ReplicaKeeper`] for each kind that [`KeepsReplicas`]. Never deletes below the wanted number: only active pods count, and only
 //! the surplus goes, least useful first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::controller::{Controller, Wake, before_and_after};
 use client::execute::{Act, Failure};
-use client::informer::{Informer, Informers};
+use client::informer::{Informer, Informers, Watched};
 use client::key::Key;
 use client::plan::{Action, EventDraft, EventType, Plan, Propagation, Report, Target, object_reference};
 use client::request;
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::core::ApiResource;
+use kube::core::{ApiResource, Selector};
 use serde_json::{Value, json};
 
 use crate::owners::{
@@ -223,32 +223,56 @@ fn status_patch(observed: &Observed, status: &ReplicaSetStatus) -> Action {
     Action::Patch { target, subresource: Some("status"), patch }
 }
 
-/// Watches ReplicaSets and pods.
-pub struct ReplicaSets {
-    sets: Informer<ReplicaSet>,
+/// A kind that keeps a number of pods as a ReplicaSet does.
+pub trait KeepsReplicas: Watched + kube::Resource<DynamicType = ()> {
+    /// What its controller is called.
+    const CONTROLLER: &'static str;
+
+    /// The ReplicaSet that would keep the same pods.
+    fn as_set(this: &Arc<Self>) -> Arc<ReplicaSet>;
+
+    /// Which pods it keeps.
+    fn pod_selector(&self) -> Option<Selector>;
+}
+
+impl KeepsReplicas for ReplicaSet {
+    const CONTROLLER: &'static str = "replicaset-controller";
+
+    fn as_set(this: &Arc<Self>) -> Arc<ReplicaSet> {
+        Arc::clone(this)
+    }
+
+    fn pod_selector(&self) -> Option<Selector> {
+        selector(self.spec.as_ref().map(|spec| &spec.selector))
+    }
+}
+
+/// Watches objects of a kind that keeps pods, and pods.
+pub struct ReplicaKeeper<K> {
+    sets: Informer<K>,
     pods: Informer<Pod>,
 }
 
-impl ReplicaSets {
+impl<K: KeepsReplicas> ReplicaKeeper<K> {
     /// Uses the process's shared views.
     pub fn new(informers: &Informers) -> Self {
         Self { sets: informers.of(), pods: informers.of() }
     }
 
-    fn crowd(&self, set: &ReplicaSet) -> BTreeMap<String, usize> {
-        let siblings = match controller_of(&set.metadata) {
+    fn crowd(&self, set: &ObjectMeta) -> BTreeMap<String, usize> {
+        let siblings = match controller_of(set) {
             Some(owner) => self.sets.owned_by(&owner.uid),
             None => Vec::new(),
         };
-        let own = set.metadata.uid.iter().cloned();
-        let uids: std::collections::BTreeSet<String> =
-            siblings.iter().filter_map(|sibling| sibling.metadata.uid.clone()).chain(own).collect();
+        let own = set.uid.iter().cloned();
+        let uids: BTreeSet<String> =
+            siblings.iter().filter_map(|sibling| sibling.meta().uid.clone()).chain(own).collect();
         by_node(uids.iter().flat_map(|uid| self.pods.owned_by(uid)))
     }
 }
 
 /// How many of the pods are active on each node.
-pub fn by_node(pods: impl Iterator<Item = Arc<Pod>>) -> BTreeMap<String, usize> {
+fn by_node(pods: impl Iterator<Item = Arc<Pod>>) -> BTreeMap<String, usize> {
     let mut crowd = BTreeMap::new();
     for pod in pods.filter(|pod| pods::is_active(pod)) {
         if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
@@ -259,7 +283,7 @@ pub fn by_node(pods: impl Iterator<Item = Arc<Pod>>) -> BTreeMap<String, usize> 
 }
 
 /// The pods a set owns, and those of its namespace that nobody controls.
-pub fn candidates(pods: &Informer<Pod>, meta: &ObjectMeta) -> Vec<Arc<Pod>> {
+fn candidates(pods: &Informer<Pod>, meta: &ObjectMeta) -> Vec<Arc<Pod>> {
     let mut candidates = pods.owned_by(meta.uid.as_deref().unwrap_or_default());
     let in_namespace = pods.in_namespace(meta.namespace.as_deref().unwrap_or_default());
     candidates.extend(in_namespace.into_iter().filter(|pod| controller_of(&pod.metadata).is_none()));
@@ -267,16 +291,16 @@ pub fn candidates(pods: &Informer<Pod>, meta: &ObjectMeta) -> Vec<Arc<Pod>> {
 }
 
 #[async_trait]
-impl Controller for ReplicaSets {
+impl<K: KeepsReplicas> Controller for ReplicaKeeper<K> {
     type Observed = Observed;
 
     fn name(&self) -> &'static str {
-        "replicaset-controller"
+        K::CONTROLLER
     }
 
     fn watch(&self, wake: &mut Wake) {
         wake.on_each(&self.sets);
-        let (resource, sets) = (request::resource::<ReplicaSet>(), self.sets.clone());
+        let (resource, sets) = (request::resource::<K>(), self.sets.clone());
         wake.on(&self.pods, move |change| {
             before_and_after(change, |pod: &Pod| match controller_of(&pod.metadata) {
                 Some(_) => controller_key(&pod.metadata, &resource).into_iter().collect(),
@@ -287,12 +311,11 @@ impl Controller for ReplicaSets {
 
     async fn observe(&self, key: &Key, last: Option<&Failure>) -> Result<Option<Observed>, Failure> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
-        let (pods, crowd) = (candidates(&self.pods, &set.metadata), self.crowd(&set));
         Ok(Some(Observed {
-            resource: request::resource::<ReplicaSet>(),
-            set,
-            pods,
-            crowd,
+            resource: request::resource::<K>(),
+            set: K::as_set(&set),
+            pods: candidates(&self.pods, set.meta()),
+            crowd: self.crowd(set.meta()),
             last: last.cloned(),
         }))
     }
@@ -303,11 +326,11 @@ impl Controller for ReplicaSets {
 }
 
 /// Sets that might adopt this orphan.
-fn matching(sets: &Informer<ReplicaSet>, pod: &Pod) -> Vec<Key> {
+fn matching<K: KeepsReplicas>(sets: &Informer<K>, pod: &Pod) -> Vec<Key> {
     let in_namespace = sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
-    let adopts = |set: &Arc<ReplicaSet>| {
-        let spec = set.spec.as_ref().map(|spec| &spec.selector);
-        selector(spec).is_some_and(|selector| !selector.selects_all() && selects(&selector, &pod.metadata))
+    let adopts = |set: &Arc<K>| {
+        set.pod_selector()
+            .is_some_and(|selector| !selector.selects_all() && selects(&selector, &pod.metadata))
     };
-    in_namespace.into_iter().filter(adopts).map(|set| Key::of(&set.metadata)).collect()
+    in_namespace.into_iter().filter(adopts).map(|set| Key::of(set.meta())).collect()
 }

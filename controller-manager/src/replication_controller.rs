@@ -1,32 +1,31 @@
 //! ReplicationControllers: what ReplicaSets were called first, with plain labels for a selector.
 //!
-//! Each is brought into the shape of a ReplicaSet; [`replica_set::reconcile`] decides.
+//! Each is brought into the shape of a ReplicaSet, whose controller ([`crate::replica_set`]) does the rest.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use client::controller::{Controller, Wake, before_and_after};
-use client::execute::Failure;
-use client::informer::{Informer, Informers};
-use client::key::Key;
-use client::plan::Plan;
-use client::request;
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetSpec, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{
-    Pod, ReplicationController, ReplicationControllerSpec, ReplicationControllerStatus,
+    ReplicationController, ReplicationControllerSpec, ReplicationControllerStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::Selector;
 
-use crate::owners::{controller_key, controller_of};
-use crate::replica_set::{self, Observed};
+use crate::replica_set::KeepsReplicas;
 
-/// The ReplicaSet that would keep the same pods.
-pub fn as_set(controller: &ReplicationController) -> ReplicaSet {
-    ReplicaSet {
-        metadata: controller.metadata.clone(),
-        spec: controller.spec.clone().map(spec),
-        status: controller.status.clone().map(status),
+impl KeepsReplicas for ReplicationController {
+    const CONTROLLER: &'static str = "replication-controller";
+
+    fn as_set(this: &Arc<Self>) -> Arc<ReplicaSet> {
+        Arc::new(ReplicaSet {
+            metadata: this.metadata.clone(),
+            spec: this.spec.clone().map(spec),
+            status: this.status.clone().map(status),
+        })
+    }
+
+    fn pod_selector(&self) -> Option<Selector> {
+        Some(self.spec.as_ref()?.selector.clone()?.into_iter().collect())
     }
 }
 
@@ -59,67 +58,4 @@ fn status(status: ReplicationControllerStatus) -> ReplicaSetStatus {
         replicas: status.replicas,
         terminating_replicas: None,
     }
-}
-
-/// Watches ReplicationControllers and pods.
-pub struct ReplicationControllers {
-    controllers: Informer<ReplicationController>,
-    pods: Informer<Pod>,
-}
-
-impl ReplicationControllers {
-    /// Uses the process's shared views.
-    pub fn new(informers: &Informers) -> Self {
-        Self { controllers: informers.of(), pods: informers.of() }
-    }
-}
-
-#[async_trait]
-impl Controller for ReplicationControllers {
-    type Observed = Observed;
-
-    fn name(&self) -> &'static str {
-        "replication-controller"
-    }
-
-    fn watch(&self, wake: &mut Wake) {
-        wake.on_each(&self.controllers);
-        let resource = request::resource::<ReplicationController>();
-        let controllers = self.controllers.clone();
-        wake.on(&self.pods, move |change| {
-            before_and_after(change, |pod: &Pod| match controller_of(&pod.metadata) {
-                Some(_) => controller_key(&pod.metadata, &resource).into_iter().collect(),
-                None => matching(&controllers, pod),
-            })
-        });
-    }
-
-    async fn observe(&self, key: &Key, last: Option<&Failure>) -> Result<Option<Observed>, Failure> {
-        let Some(controller) = self.controllers.get(key) else { return Ok(None) };
-        let own = self.pods.owned_by(controller.metadata.uid.as_deref().unwrap_or_default());
-        Ok(Some(Observed {
-            resource: request::resource::<ReplicationController>(),
-            set: Arc::new(as_set(&controller)),
-            pods: replica_set::candidates(&self.pods, &controller.metadata),
-            crowd: replica_set::by_node(own.into_iter()),
-            last: last.cloned(),
-        }))
-    }
-
-    fn reconcile(&self, observed: &Observed, now: Timestamp) -> Plan {
-        replica_set::reconcile(observed, now)
-    }
-}
-
-/// Controllers that might adopt this orphan.
-fn matching(controllers: &Informer<ReplicationController>, pod: &Pod) -> Vec<Key> {
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    let adopts = |controller: &Arc<ReplicationController>| {
-        let selector = controller.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        selector.is_some_and(|selector| {
-            !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-        })
-    };
-    let in_namespace = controllers.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
-    in_namespace.into_iter().filter(adopts).map(|controller| Key::of(&controller.metadata)).collect()
 }

@@ -11,6 +11,8 @@ pub use replication::{PodTemplate, ReplicationController};
 pub(in crate::strategies) use volume::validate_claim;
 pub use volume::{PersistentVolume, PersistentVolumeClaim};
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -272,6 +274,11 @@ pub struct Event;
 impl Strategy for Event {
     fn name_errors(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
+    }
+
+    /// Upstream's `--event-ttl`.
+    fn lifetime(&self) -> Option<Duration> {
+        Some(Duration::from_hours(1))
     }
 
     fn prepare_for_create(&self, _object: &mut Value, _context: &Context) {}

@@ -29,6 +29,10 @@ impl Strategy for Service {
         false
     }
 
+    fn takes_addresses(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         // Whoever turns affinity off need not take back the timeout the server filled in.
         if object["spec"]["sessionAffinity"] == "None" {
