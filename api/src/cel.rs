@@ -12,6 +12,7 @@
 //! step is charged to the budget, and running out of budget is an error nothing absorbs. Nesting is bounded
 //! when parsing, so no walk exhausts the stack. Costs and error texts are part of the API: upstream's.
 
+pub mod admission;
 mod ast;
 mod authorizer;
 mod checker;
@@ -26,6 +27,7 @@ mod functions;
 mod instant;
 mod lexer;
 mod library;
+pub mod mutation;
 mod parser;
 mod program;
 mod source;

@@ -199,6 +199,8 @@ pub struct Status {
     pub causes: Vec<Cause>,
     /// Advice for clients on 429, 503 and 504.
     pub retry_after_seconds: Option<u32>,
+    /// The whole body where somebody else wrote it, such as an admission webhook; it stands for all of the above.
+    pub foreign: Option<Box<Value>>,
 }
 
 impl Status {
@@ -212,7 +214,14 @@ impl Status {
             resource: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            foreign: None,
         }
+    }
+
+    /// Passes on a failure somebody else described: a `Status` object with a `code` of a failure.
+    pub fn passed_on(body: Value) -> Self {
+        let message = body["message"].as_str().unwrap_or_default().to_owned();
+        Self { foreign: Some(Box::new(body)), ..Self::new(Reason::Unknown, message) }
     }
 
     fn about(mut self, group: &str, resource: &str, name: &str) -> Self {
@@ -319,12 +328,16 @@ impl Status {
     }
 
     /// The HTTP code.
-    pub const fn code(&self) -> u16 {
-        self.reason.code()
+    pub fn code(&self) -> u16 {
+        let foreign = self.foreign.as_ref().and_then(|body| u16::try_from(body["code"].as_u64()?).ok());
+        foreign.unwrap_or_else(|| self.reason.code())
     }
 
     /// The wire form.
     pub fn to_json(&self) -> Value {
+        if let Some(body) = &self.foreign {
+            return (**body).clone();
+        }
         let mut details = serde_json::Map::new();
         for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.resource)] {
             if !text.is_empty() {
@@ -335,9 +348,11 @@ impl Status {
             let causes = self
                 .causes
                 .iter()
-                .map(|c| match c.field.as_str() {
-                    "" => json!({"reason": c.reason, "message": c.message}),
-                    field => json!({"reason": c.reason, "message": c.message, "field": field}),
+                .map(|cause| {
+                    let fields =
+                        [("reason", cause.reason), ("message", &cause.message), ("field", &cause.field)];
+                    let said = fields.iter().filter(|(_, text)| !text.is_empty());
+                    said.map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect()
                 })
                 .collect();
             details.insert("causes".to_owned(), Value::Array(causes));

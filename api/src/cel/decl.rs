@@ -99,16 +99,11 @@ impl DeclType {
         Arc::new(Self::simple(DeclKind::Other(ty), 1, 0).unbounded())
     }
 
-    /// An object with these fields, by identifier, named `name` in errors.
-    pub fn object(name: &str, fields: impl IntoIterator<Item = (String, Arc<Self>)>) -> Arc<Self> {
-        let mut properties = BTreeMap::new();
-        let mut identifiers = BTreeMap::new();
-        for (property, field) in fields {
-            if let Some(identifier) = escape(&property).filter(|_| field.exposed) {
-                identifiers.insert(identifier, property.clone());
-            }
-            properties.insert(property, field);
-        }
+    /// An object named `name` with these fields, whose names need no escaping: after a dot every word is one.
+    pub fn object<'a>(name: &str, fields: impl IntoIterator<Item = (&'a str, Arc<Self>)>) -> Arc<Self> {
+        let properties: BTreeMap<String, Arc<Self>> =
+            fields.into_iter().map(|(property, field)| (property.to_owned(), field)).collect();
+        let identifiers = properties.keys().map(|name| (name.clone(), name.clone())).collect();
         let object = Object { name: name.into(), properties, identifiers };
         Arc::new(Self::simple(DeclKind::Object(object), 2, 0))
     }
@@ -128,6 +123,11 @@ impl DeclType {
         Arc::new(Self::simple(DeclKind::String, 2, MAX_REQUEST_BYTES - 2))
     }
 
+    /// A point in time.
+    pub fn timestamp() -> Arc<Self> {
+        Arc::new(Self::simple(DeclKind::Timestamp, 21, MAX_TIME_BYTES))
+    }
+
     /// A boolean.
     pub fn bool() -> Arc<Self> {
         Arc::new(Self::simple(DeclKind::Bool, 4, 0))
@@ -145,6 +145,25 @@ impl DeclType {
     pub fn from_schema(schema: &Json, resource_root: bool) -> Option<Arc<Self>> {
         let decl = convert(schema, resource_root, "self", 0);
         decl.exposed.then_some(decl)
+    }
+
+    /// As [`Self::from_schema`], named `name` in errors and to tell it apart from other types. Without
+    /// `resource_root` nothing is added to what the schema says.
+    pub fn named(schema: &Json, resource_root: bool, name: &str) -> Option<Arc<Self>> {
+        let decl = convert(schema, resource_root, name, 0);
+        decl.exposed.then_some(decl)
+    }
+
+    /// What an expression's result is where another one uses it: lists and maps by their parts, and objects
+    /// only by what they turn out to be.
+    pub(crate) fn of_output(ty: &Type) -> Arc<Self> {
+        match ty {
+            Type::List(items) => Self::list(Self::of_output(items), u64::MAX),
+            Type::Map(keys, values) if **keys == Type::String => Self::map(Self::of_output(values), u64::MAX),
+            Type::Bool | Type::Bytes | Type::Double | Type::Duration | Type::Int => Self::other(ty.clone()),
+            Type::Null | Type::String | Type::Timestamp | Type::Uint => Self::other(ty.clone()),
+            _ => Self::dynamic(),
+        }
     }
 
     /// The type expressions see.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::decl::{DeclKind, DeclType};
+use super::mutation;
 use super::types::Type;
 
 /// The variables of an expression and the object types they lead to. The functions are those of
@@ -12,7 +13,7 @@ use super::types::Type;
 pub struct Environment {
     variables: BTreeMap<String, Variable>,
     objects: BTreeMap<Arc<str>, Arc<DeclType>>,
-    json_patch: bool,
+    mutation: bool,
 }
 
 /// A variable.
@@ -42,16 +43,16 @@ impl Environment {
         self.declare(name, ty, decl)
     }
 
-    /// With the functions that only mutating policies have.
+    /// With what only mutating policies have: `Object{…}`, `JSONPatch{…}` and `jsonpatch.escapeKey`.
     #[must_use]
-    pub fn with_json_patch(mut self) -> Self {
-        self.json_patch = true;
+    pub fn with_mutation(mut self) -> Self {
+        self.mutation = true;
         self
     }
 
     /// Whether a function can be called here.
     pub(crate) fn offers(&self, function: &str) -> bool {
-        self.json_patch || !function.starts_with("jsonpatch.")
+        self.mutation || !function.starts_with("jsonpatch.")
     }
 
     fn declare(mut self, name: &str, ty: Type, decl: &Arc<DeclType>) -> Self {
@@ -66,14 +67,18 @@ impl Environment {
 
     /// The type of a field of an object type.
     pub(crate) fn field_type(&self, object: &str, field: &str) -> Option<Type> {
+        if self.mutation && mutation::makes(object) {
+            return mutation::field_type(object, field);
+        }
         Some(self.objects.get(object)?.field(field)?.cel_type())
     }
 
     /// Whether a message literal may make an object of this type.
     pub(crate) fn makes(&self, object: &str) -> bool {
-        self.objects.get(object).is_some_and(|decl| match &decl.kind {
-            DeclKind::Object(object) => !object.name.starts_with("self"),
-            _ => false,
-        })
+        self.mutation && mutation::makes(object)
+            || self.objects.get(object).is_some_and(|decl| match &decl.kind {
+                DeclKind::Object(object) => !object.name.starts_with("self"),
+                _ => false,
+            })
     }
 }

@@ -53,13 +53,13 @@ impl<'a> Evaluator<'a, '_> {
             Kind::Call(call) => self.call(expr, call),
             Kind::List(elements, optionals) => self.list(elements, optionals),
             Kind::Map(entries) => self.map(entries),
-            Kind::Struct(_, fields) => self.message(fields),
+            Kind::Struct(name, fields) => self.message(name, fields),
             Kind::Comprehension(fold) => self.comprehension(fold),
             Kind::Error => Err(EvalError::new("invalid expression")),
         }
     }
 
-    fn message(&mut self, fields: &'a [Field]) -> Eval<Value<'a>> {
+    fn message(&mut self, name: &'a str, fields: &'a [Field]) -> Eval<Value<'a>> {
         let mut out = Entries::default();
         for field in fields {
             let value = self.eval(&field.value)?;
@@ -68,7 +68,7 @@ impl<'a> Evaluator<'a, '_> {
             }
         }
         self.charge(MESSAGE_COST)?;
-        Ok(Value::Map(Map::Values(Arc::new(out))))
+        Ok(Value::Map(Map::Message(name.strip_prefix('.').unwrap_or(name), Arc::new(out))))
     }
 
     fn ident(&mut self, expr: &'a Expr, name: &'a str) -> Eval<Value<'a>> {

@@ -147,6 +147,7 @@ impl<'a> Value<'a> {
             Self::Duration(_) => Type::Duration,
             Self::Timestamp(_) => Type::Timestamp,
             Self::List(_) => Type::list(Type::Dyn),
+            Self::Map(Map::Message(name, _)) => Type::Object((*name).into()),
             Self::Map(_) => Type::map(Type::Dyn, Type::Dyn),
             Self::Type(_) => Type::Type(None),
             Self::Optional(_) => Type::optional(Type::Dyn),
@@ -221,7 +222,7 @@ impl<'a> Value<'a> {
                 Json::Array(items.map(|item| item?.to_json()).collect::<Eval<_>>()?)
             }
             Self::Map(Map::Json(fields, _) | Map::Object(fields, _)) => Json::Object((*fields).clone()),
-            Self::Map(Map::Values(entries)) => {
+            Self::Map(Map::Values(entries) | Map::Message(_, entries)) => {
                 let mut fields = JsonMap::new();
                 for (key, value) in entries.iter() {
                     let Key::String(key) = key else {

@@ -3,7 +3,7 @@
 mod policy;
 mod rules;
 
-pub use policy::{Binding, MutatingPolicy, ValidatingPolicy};
+pub use policy::{Binding, MutatingPolicy, ValidatingPolicy, mutation_result};
 
 use std::collections::BTreeSet;
 
@@ -72,7 +72,7 @@ fn validate_webhook(causes: &mut Vec<Cause>, path: &str, hook: &Value) {
     }
     check::supported(causes, &at("reinvocationPolicy"), &hook["reinvocationPolicy"], &REINVOCATION_POLICIES);
     webhook::client_config(causes, &at("clientConfig"), &hook["clientConfig"]);
-    rules::match_conditions(causes, &at("matchConditions"), list(hook, "matchConditions"));
+    rules::match_conditions(causes, &at("matchConditions"), list(hook, "matchConditions"), false);
 }
 
 fn fully_qualified(causes: &mut Vec<Cause>, field: &str, name: &str) {
@@ -108,3 +108,6 @@ fn review_versions(causes: &mut Vec<Cause>, field: &str, hook: &Value) {
         causes.push(Cause::invalid(field, &hook["admissionReviewVersions"], &detail));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,11 +49,15 @@ impl Trial {
         self.kind.strategy.default(object);
     }
 
+    /// Creates a variation and says what is wrong with it.
+    pub(super) fn wrong(&self, changes: Value) -> Vec<String> {
+        texts(&self.kind.strategy.validate(&self.created(changes)))
+    }
+
     /// Creates a variation and compares what is wrong with it.
     #[track_caller]
     pub(super) fn refuses(&self, changes: Value, expect: &[&str]) {
-        let object = self.created(changes.clone());
-        assert_eq!(texts(&self.kind.strategy.validate(&object)), expect, "{changes}");
+        assert_eq!(self.wrong(changes.clone()), expect, "{changes}");
     }
 
     /// Changes the object through a subresource (empty: itself) and compares what is wrong with the change;

@@ -52,7 +52,7 @@ pub(super) fn element<'a>(target: &Value<'a>, index: &Value<'a>) -> Eval<Option<
         }
         Value::Map(map) => match key_of(index) {
             Some(key) => map.get(&key).transpose(),
-            None if matches!(map, Map::Values(_)) => Ok(None),
+            None if matches!(map, Map::Values(_) | Map::Message(..)) => Ok(None),
             None => Err(EvalError::no_overload()),
         },
         _ => Err(EvalError::no_overload()),

@@ -132,7 +132,11 @@ pub(crate) fn same_keys(left: &Value<'_>, right: &Value<'_>, keys: &[String]) ->
 }
 
 fn equal_maps(left: &Map<'_>, right: &Map<'_>) -> Eval<bool> {
-    if left.len() != right.len() {
+    let message = |map: &Map<'_>| match map {
+        Map::Message(name, _) => Some((*name).to_owned()),
+        _ => None,
+    };
+    if left.len() != right.len() || message(left) != message(right) {
         return Ok(false);
     }
     if let (Map::Object(a, declared), Map::Object(b, _)) = (left, right) {

@@ -36,6 +36,8 @@ pub enum Map<'a> {
     Object(&'a JsonMap<String, Json>, &'a Object),
     /// Made by the expression.
     Values(Arc<Entries<'a>>),
+    /// Made by the expression as an object of a named type.
+    Message(&'a str, Arc<Entries<'a>>),
     /// Fields that are computed when asked for.
     Fields(&'a dyn Fields),
 }
@@ -92,7 +94,7 @@ impl<'a> Map<'a> {
     pub fn len(&self) -> usize {
         match self {
             Self::Json(fields, _) | Self::Object(fields, _) => fields.len(),
-            Self::Values(entries) => entries.0.len(),
+            Self::Values(entries) | Self::Message(_, entries) => entries.0.len(),
             Self::Fields(_) => 1,
         }
     }
@@ -105,7 +107,7 @@ impl<'a> Map<'a> {
     /// The value under a key.
     pub fn get(&self, key: &Key<'_>) -> Option<Eval<Value<'a>>> {
         match (self, key) {
-            (Self::Values(entries), key) => entries.get(key).cloned().map(Ok),
+            (Self::Values(entries) | Self::Message(_, entries), key) => entries.get(key).cloned().map(Ok),
             (Self::Json(fields, decl), Key::String(key)) => {
                 fields.get(&**key).map(|value| Value::typed(value, decl))
             }
@@ -128,7 +130,9 @@ impl<'a> Map<'a> {
                 let seen = object.identifiers.iter().filter(|(_, property)| fields.contains_key(*property));
                 seen.map(|(identifier, _)| Value::String(Text::Borrowed(identifier))).collect()
             }
-            Self::Values(entries) => entries.iter().map(|(key, _)| key.to_value()).collect(),
+            Self::Values(entries) | Self::Message(_, entries) => {
+                entries.iter().map(|(key, _)| key.to_value()).collect()
+            }
             Self::Fields(_) => Vec::new(),
         }
     }

@@ -1,12 +1,15 @@
 //! Admission policies in the expression language (KEP-3488, KEP-3962), and their bindings.
 //!
-//! The expressions themselves are not compiled here: that takes the schemas of what they are about.
+//! Expressions must compile with objects and parameters of any type. Whether they fit the types of the kinds they
+//! are about, which takes these kinds' schemas, is told in the status afterwards.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::{FAILURE_POLICIES, REINVOCATION_POLICIES, rules};
+use crate::cel::admission::{Composer, Offer};
+use crate::cel::{Type, mutation};
 use crate::status::Cause;
 use crate::strategies::check::{self, list, text};
 use crate::strategy::{Context, Strategy};
@@ -50,7 +53,7 @@ impl Strategy for ValidatingPolicy {
     fn validate(&self, object: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         let spec = &object["spec"];
-        common(&mut causes, spec);
+        let compiler = common(&mut causes, spec);
         let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
         if validations.is_empty() && annotations.is_empty() {
             let detail = "validations or auditAnnotations must contain at least one item";
@@ -58,7 +61,7 @@ impl Strategy for ValidatingPolicy {
             causes.push(Cause::required("spec.auditAnnotations", detail));
         }
         for (at, validation) in validations.iter().enumerate() {
-            validate_validation(&mut causes, &format!("spec.validations[{at}]"), validation);
+            validate_validation(&mut causes, &format!("spec.validations[{at}]"), validation, &compiler);
         }
         if annotations.len() > MAX_AUDIT_ANNOTATIONS {
             let detail = format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations");
@@ -68,6 +71,7 @@ impl Strategy for ValidatingPolicy {
         for (at, annotation) in annotations.iter().enumerate() {
             let path = format!("spec.auditAnnotations[{at}]");
             audit_annotation(&mut causes, &path, annotation, object::name(object));
+            audit_value(&mut causes, &format!("{path}.valueExpression"), annotation, &compiler);
             if !seen.insert(text(annotation, "key")) {
                 causes.push(Cause::duplicate(format!("{path}.key"), &annotation["key"]));
             }
@@ -76,12 +80,31 @@ impl Strategy for ValidatingPolicy {
     }
 }
 
+/// Compiles the expressions of a policy.
+struct Compiler {
+    composer: Composer,
+    offer: Offer,
+}
+
+impl Compiler {
+    /// An expression that must be there and give one of some types.
+    fn check(&self, causes: &mut Vec<Cause>, field: &str, value: &Value, returns: &[Type], offer: Offer) {
+        let text = value.as_str().unwrap_or_default();
+        if text.trim().is_empty() {
+            causes.push(Cause::required(field, "expression is not specified"));
+        } else if let Err(error) = self.composer.compile(text, returns, offer) {
+            causes.push(Cause::invalid(field, value, &error));
+        }
+    }
+}
+
 /// What both kinds of policies have.
-fn common(causes: &mut Vec<Cause>, spec: &Value) {
+fn common(causes: &mut Vec<Cause>, spec: &Value) -> Compiler {
+    let params = !spec["paramKind"].is_null();
     let failure = &spec["failurePolicy"];
     check::present(causes, "spec.failurePolicy", failure, "");
     check::supported(causes, "spec.failurePolicy", failure, &FAILURE_POLICIES);
-    if !spec["paramKind"].is_null() {
+    if params {
         param_kind(causes, "spec.paramKind", &spec["paramKind"]);
     }
     let constraints = &spec["matchConstraints"];
@@ -94,23 +117,28 @@ fn common(causes: &mut Vec<Cause>, spec: &Value) {
             causes.push(Cause::required("spec.matchConstraints.resourceRules", ""));
         }
     }
-    rules::match_conditions(causes, "spec.matchConditions", list(spec, "matchConditions"));
-    for (at, variable) in list(spec, "variables").iter().enumerate() {
-        let name = text(variable, "name");
+    rules::match_conditions(causes, "spec.matchConditions", list(spec, "matchConditions"), params);
+    variables(causes, list(spec, "variables"), Offer { params, authorizer: true, mutation: false })
+}
+
+/// Every variable may use those before it.
+fn variables(causes: &mut Vec<Cause>, variables: &[Value], offer: Offer) -> Compiler {
+    let mut composer = if variables.is_empty() { Composer::default() } else { Composer::composed() };
+    for (at, variable) in variables.iter().enumerate() {
+        let (name, expression) = (text(variable, "name"), text(variable, "expression"));
         let field = |name: &str| format!("spec.variables[{at}].{name}");
         if name.trim().is_empty() {
             causes.push(Cause::required(field("name"), "name is not specified"));
         } else if !is_identifier(name) {
             causes.push(Cause::invalid(field("name"), &json!(name), "name is not a valid CEL identifier"));
         }
-        expression(causes, &field("expression"), &variable["expression"]);
+        if expression.trim().is_empty() {
+            causes.push(Cause::required(field("expression"), "expression is not specified"));
+        } else if let Err(error) = composer.declare(name, expression, offer) {
+            causes.push(Cause::invalid(field("expression"), &json!(expression), &error));
+        }
     }
-}
-
-fn expression(causes: &mut Vec<Cause>, field: &str, value: &Value) {
-    if value.as_str().unwrap_or_default().trim().is_empty() {
-        causes.push(Cause::required(field, "expression is not specified"));
-    }
+    Compiler { composer, offer }
 }
 
 fn is_identifier(name: &str) -> bool {
@@ -148,19 +176,19 @@ fn param_kind(causes: &mut Vec<Cause>, path: &str, kind: &Value) {
     }
 }
 
-fn validate_validation(causes: &mut Vec<Cause>, path: &str, validation: &Value) {
-    expression(causes, &format!("{path}.expression"), &validation["expression"]);
+fn validate_validation(causes: &mut Vec<Cause>, path: &str, validation: &Value, compiler: &Compiler) {
+    let (field, expression) = (format!("{path}.expression"), &validation["expression"]);
+    compiler.check(causes, &field, expression, &[Type::Bool], compiler.offer);
     let blank = |field: &str| {
         let text = text(validation, field);
         !text.is_empty() && text.trim().is_empty()
     };
+    let (field, expression) = (format!("{path}.messageExpression"), &validation["messageExpression"]);
     if blank("messageExpression") {
-        let field = format!("{path}.messageExpression");
-        causes.push(Cause::invalid(
-            field,
-            &validation["messageExpression"],
-            "must be non-empty if specified",
-        ));
+        causes.push(Cause::invalid(field, expression, "must be non-empty if specified"));
+    } else if !text(validation, "messageExpression").is_empty() {
+        let offer = Offer { authorizer: false, ..compiler.offer };
+        compiler.check(causes, &field, expression, &[Type::String], offer);
     }
     let (field, message) = (format!("{path}.message"), &validation["message"]);
     if blank("message") {
@@ -189,6 +217,17 @@ fn audit_annotation(causes: &mut Vec<Cause>, path: &str, annotation: &Value, pol
     }
 }
 
+/// What becomes the annotation's value: a text, or null for none.
+fn audit_value(causes: &mut Vec<Cause>, field: &str, annotation: &Value, compiler: &Compiler) {
+    let value = text(annotation, "valueExpression").trim();
+    if value.is_empty() || value.len() > MAX_AUDIT_EXPRESSION_BYTES {
+        return;
+    }
+    if let Err(error) = compiler.composer.compile(value, &[Type::String, Type::Null], compiler.offer) {
+        causes.push(Cause::invalid(field, &annotation["valueExpression"], &error));
+    }
+}
+
 /// A policy that changes objects.
 pub struct MutatingPolicy;
 
@@ -202,13 +241,13 @@ impl Strategy for MutatingPolicy {
     fn validate(&self, object: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         let spec = &object["spec"];
-        common(&mut causes, spec);
+        let compiler = common(&mut causes, spec);
         let mutations = list(spec, "mutations");
         if mutations.is_empty() {
             causes.push(Cause::required("spec.mutations", "mutations must contain at least one item"));
         }
         for (at, mutation) in mutations.iter().enumerate() {
-            validate_mutation(&mut causes, &format!("spec.mutations[{at}]"), mutation);
+            validate_mutation(&mut causes, &format!("spec.mutations[{at}]"), mutation, &compiler);
         }
         check::one_of(
             &mut causes,
@@ -220,7 +259,7 @@ impl Strategy for MutatingPolicy {
     }
 }
 
-fn validate_mutation(causes: &mut Vec<Cause>, path: &str, mutation: &Value) {
+fn validate_mutation(causes: &mut Vec<Cause>, path: &str, mutation: &Value, compiler: &Compiler) {
     let kind = text(mutation, "patchType");
     let (own, other) = match kind {
         "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
@@ -235,11 +274,20 @@ fn validate_mutation(causes: &mut Vec<Cause>, path: &str, mutation: &Value) {
     if mutation[own].is_null() {
         causes.push(Cause::required(field, &format!("must be specified when patchType is {kind}")));
     } else {
-        expression(causes, &format!("{field}.expression"), &mutation[own]["expression"]);
+        let (field, offer) = (format!("{field}.expression"), Offer { mutation: true, ..compiler.offer });
+        compiler.check(causes, &field, &mutation[own]["expression"], &mutation_result(kind), offer);
     }
     if !mutation[other].is_null() {
         let detail = format!("must not be specified when patchType is {kind}");
         causes.push(Cause::invalid(format!("{path}.{other}"), &json!(format!("{{{other}}}")), &detail));
+    }
+}
+
+/// What an expression of a patch type has to give.
+pub fn mutation_result(patch_type: &str) -> [Type; 1] {
+    match patch_type {
+        "JSONPatch" => [Type::list(Type::Object(mutation::JSON_PATCH.into()))],
+        _ => [Type::Object(mutation::OBJECT.into())],
     }
 }
 
@@ -265,7 +313,7 @@ impl Strategy for Binding {
             param_ref(&mut causes, "spec.paramRef", &spec["paramRef"]);
         }
         if !spec["matchResources"].is_null() {
-            rules::match_resources(&mut causes, "spec.matchResources", &spec["matchResources"]);
+            rules::match_resources(&mut causes, "spec.matchResouces", &spec["matchResources"]);
         }
         if self.actions {
             validation_actions(&mut causes, "spec.validationActions", spec);

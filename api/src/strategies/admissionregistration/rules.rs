@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::MATCH_POLICIES;
+use crate::cel::Type;
+use crate::cel::admission::{Composer, Offer};
 use crate::names;
 use crate::status::Cause;
 use crate::strategies::check::{self, list, text};
@@ -83,15 +85,20 @@ fn resources(causes: &mut Vec<Cause>, field: &str, rule: &Value) {
     }
 }
 
-/// Conditions in the expression language that a request must meet besides.
-pub(super) fn match_conditions(causes: &mut Vec<Cause>, field: &str, conditions: &[Value]) {
+/// Conditions in the expression language that a request must meet besides; `params` says whether there are any
+/// for them to name.
+pub(super) fn match_conditions(causes: &mut Vec<Cause>, field: &str, conditions: &[Value], params: bool) {
+    let (composer, offer) = (Composer::default(), Offer { params, authorizer: true, mutation: false });
     if conditions.len() > MAX_CONDITIONS {
         causes.push(Cause::too_many(field, conditions.len(), MAX_CONDITIONS));
     }
     let mut seen = BTreeSet::new();
     for (at, condition) in conditions.iter().enumerate() {
-        if text(condition, "expression").trim().is_empty() {
+        let expression = text(condition, "expression").trim();
+        if expression.is_empty() {
             causes.push(Cause::required(format!("{field}[{at}].expression"), ""));
+        } else if let Err(error) = composer.compile(expression, &[Type::Bool], offer) {
+            causes.push(Cause::invalid(format!("{field}[{at}].expression"), &json!(expression), &error));
         }
         let name = format!("{field}[{at}].name");
         check::required(causes, &name, &condition["name"], Some(names::qualified_name));
