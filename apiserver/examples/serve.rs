@@ -30,6 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         cluster_domain: "cluster.local".to_owned(),
         kinds: api::kinds::builtin(),
         timeouts: apiserver::Timeouts::default(),
+        admission: apiserver::Switches::default(),
     };
     let store = apiserver::storage::memory::Memory::open();
     let running = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await?;

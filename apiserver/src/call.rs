@@ -21,7 +21,7 @@ use crate::openapi::OpenApi;
 use crate::registry::owners;
 use crate::request::{Options, RequestInfo};
 use crate::storage::{Author, Draft, Entry, Store, StoreError};
-use crate::{Config, custom_resources, encode, metrics, node_proxy};
+use crate::{Config, admission, custom_resources, encode, metrics, node_proxy};
 
 /// The table of kinds and what is made of it, swapped together.
 pub(crate) struct Served {
@@ -61,6 +61,7 @@ pub(crate) struct Server {
     pub(crate) rng: Rng,
     pub(crate) shutdown: Shutdown,
     pub(crate) allocators: Allocators,
+    pub(crate) admission: admission::Chain,
     pub(crate) nodes: node_proxy::Nodes,
     /// `host:port` that others reach this server at.
     pub(crate) address: String,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::admission;
+use crate::admission::{self, Attributes, Conditions};
 use crate::call::{Call, parse, store_status};
 use crate::encode;
 use crate::request::{self, Propagation};
@@ -67,6 +67,24 @@ impl DeleteOptions {
             resource_version: precondition("resourceVersion"),
             dry_run: !dry_run.is_empty(),
         })
+    }
+
+    #[allow(dead_code, reason = "for plugins that are being written")]
+    /// `DeleteOptions` as admission is shown them.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut options = json!({"kind": "DeleteOptions"});
+        if let Some(seconds) = self.grace_period_seconds {
+            options["gracePeriodSeconds"] = seconds.into();
+        }
+        if let Some(policy) = self.propagation {
+            options["propagationPolicy"] = policy.word().into();
+        }
+        for (key, value) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(value) = value {
+                options["preconditions"][key] = value.as_str().into();
+            }
+        }
+        options
     }
 }
 
@@ -222,17 +240,33 @@ pub(crate) fn is_finished(object: &Value) -> bool {
         && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() == 0
 }
 
-/// Deletes the named object of the call's kind and namespace.
+/// Deletes the named object of the call's kind and namespace, if admission lets it.
 pub(crate) async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<Deleted, Status> {
-    if call.stored.kind == "Namespace" && admission::IMMORTAL.contains(&name) {
-        return Err(Status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
-    }
+    delete_as(call, name, options, true).await
+}
+
+/// Deletes an object whose going was admitted as something else, or needs nobody's leave.
+pub(crate) async fn delete_admitted(
+    call: &Call,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Deleted, Status> {
+    delete_as(call, name, options, false).await
+}
+
+async fn delete_as(call: &Call, name: &str, options: &DeleteOptions, ask: bool) -> Result<Deleted, Status> {
     for _attempt in 0..MAX_ATTEMPTS {
         let entry = call.entry(name).await?;
         let current = parse(&entry.bytes)?;
         preconditions(call, &current, options)?;
         let decision = decide(&call.stored, &current, options, call.server.clock.now());
-        if let Some(done) = act(call, name, &entry, current, decision, options.dry_run).await? {
+        let mut conditions = Conditions::default();
+        if ask && !matches!(decision, Deletion::Pending) {
+            let attributes = Attributes::delete(call, &current, options);
+            admission::admit(&attributes, &mut Value::Null).await?;
+            conditions = attributes.conditions();
+        }
+        if let Some(done) = act(call, name, &entry, current, decision, options.dry_run, conditions).await? {
             return Ok(done);
         }
     }
@@ -247,6 +281,7 @@ async fn act(
     current: Value,
     decision: Deletion,
     dry_run: bool,
+    conditions: Conditions,
 ) -> Result<Option<Deleted>, Status> {
     let (change, object, gone) = match decision {
         Deletion::Pending => {
@@ -263,8 +298,9 @@ async fn act(
         return Ok(Some(Deleted { object, bytes, gone }));
     }
     let expect = Expect::Revision(entry.mod_revision);
-    let operation = Operation { key: call.key(name), expect, change };
-    match call.server.store.transact_as(vec![operation], call.author()).await {
+    let mut operations = vec![Operation { key: call.key(name), expect, change }];
+    operations.extend(conditions.operations);
+    match call.server.store.transact_as(operations, call.author()).await {
         Ok(committed) => {
             if gone {
                 call.server.allocators.release(&call.stored, &object);

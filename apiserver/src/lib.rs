@@ -59,6 +59,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use tokio_rustls::TlsAcceptor;
 
+pub use admission::Switches;
 pub use allocators::{Ipv4Range, NODE_PORTS};
 use call::Server;
 use storage::{Store, StoreError};
@@ -83,6 +84,8 @@ pub struct Config {
     pub kinds: KindTable,
     /// How long peers may take.
     pub timeouts: Timeouts,
+    /// Which admission plugins run.
+    pub admission: Switches,
 }
 
 /// How long a peer may take before its connection, or its request, ends.
@@ -127,6 +130,9 @@ pub enum Error {
     /// The store failed.
     #[error("reading the store: {0}")]
     Store(#[from] StoreError),
+    /// Admission is not configured as it can be.
+    #[error("{0}")]
+    Admission(String),
     /// The first objects could not be written.
     #[error("writing the first objects: {0}")]
     Bootstrap(#[source] Status),
@@ -181,6 +187,7 @@ pub async fn run(
         node_proxy::Nodes::new(config.pki.client_config(config.pki.agent_client())?, Arc::clone(&clock));
     let allocators = stored_services(&config, &*store).await?;
     let port = address.map_or(DEFAULT_PORT, |address| address.port());
+    let admission = admission::Chain::new(&config.admission).map_err(Error::Admission)?;
     let advertise = config.advertise;
     let (served, _) = tokio::sync::watch::channel(Arc::new(call::Served::new(config.kinds.clone())));
     let server = Arc::new(Server {
@@ -193,6 +200,7 @@ pub async fn run(
         rng,
         shutdown: shutdown.clone(),
         allocators,
+        admission,
         address: SocketAddr::new(advertise, port).to_string(),
         nodes,
     });

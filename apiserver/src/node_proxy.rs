@@ -22,6 +22,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyDataStream;
 use hyper_util::rt::TokioIo;
 
+use crate::admission::admit_connection;
 use crate::call::{Call, parse};
 use crate::output;
 use crate::request::query_pairs;
@@ -80,6 +81,7 @@ pub(crate) async fn stream(call: &Arc<Call>, mut request: Request<Body>) -> Resu
     let headers = request.headers().clone();
     let method = request.method().clone();
     drop(request);
+    admit_connection(call, &pairs).await?;
     let pod = parse(&call.entry(&call.info.name).await?.bytes)?;
     let path = stream_path(call, &pod, &pairs)?;
     let Some(target) = Target::of(call, &pod).await? else {

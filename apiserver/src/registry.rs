@@ -1,11 +1,12 @@
-//! The pipeline every write takes, over a row of the table of kinds: default, admit, prepare, validate,
-//! encode once, commit.
+//! The pipeline every write takes, over a row of the table of kinds: default, mutating admission, prepare,
+//! validate, validating admission, encode once, commit.
 //!
 //! Entry points: [`create`] and [`update`]; deletion is in `crate::deletion`. All patches, subresources
 //! and the server's own writes come through here. Objects arrive decoded, in the form of the call's row.
 
 pub(crate) mod metadata;
 pub(crate) mod owners;
+mod requester;
 pub(crate) mod selection;
 
 use std::sync::Arc;
@@ -16,10 +17,12 @@ use api::{Cause, Status, defaulting, object};
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::admission::{self, Attributes, Conditions};
 use crate::call::{Call, parse, store_status};
 use crate::registry::owners::Owners;
 use crate::storage::{Change, Entry, Expect, Operation, StoreError};
-use crate::{admission, custom_resources, deletion, encode};
+use crate::subresources::scale;
+use crate::{custom_resources, deletion, encode};
 
 /// How often a write is decided anew because something it read was changed meanwhile.
 const MAX_ATTEMPTS: usize = 16;
@@ -60,14 +63,9 @@ pub(crate) async fn create_owned(call: &Call, owners: Owners, mut object: Value)
     let generate = proposed.is_empty() && !object::meta_str(&object, "generateName").is_empty();
     let mut last = None;
     for _attempt in 0..MAX_NAME_ATTEMPTS.max(MAX_ATTEMPTS) {
-        let mut candidate = object.clone();
-        if generate {
-            let name = generated_name(call, object::meta_str(&object, "generateName"));
-            object::metadata_mut(&mut candidate).insert("name".to_owned(), name.into());
-        }
-        let (prepared, checks) = prepare_create(call, candidate).await?;
+        let (prepared, conditions) = prepare_create(call, object.clone()).await?;
         let name = object::name(&prepared).to_owned();
-        match commit_create(call, &name, prepared, checks).await? {
+        match commit_create(call, &name, prepared, conditions).await? {
             Attempt::Done(written) => return Ok(written),
             Attempt::NameTaken if !generate => {
                 return Err(Status::already_exists(&call.kind.group, &call.kind.plural, &name));
@@ -93,9 +91,12 @@ enum Attempt {
     Stale,
 }
 
-async fn prepare_create(call: &Call, mut object: Value) -> Result<(Value, Vec<Operation>), Status> {
+async fn prepare_create(call: &Call, mut object: Value) -> Result<(Value, Conditions), Status> {
     let strategy = &call.stored.strategy;
-    let checks = admission::on_create(call, &mut object).await?;
+    let attributes = Attributes::create(call, &object);
+    admission::mutate(&attributes, &mut object).await?;
+    generate_name(call, &mut object);
+    requester::record(call, &mut object);
     let context = context(call);
     metadata::fill_new(call, &mut object);
     strategy.prepare_for_create(&mut object, &context);
@@ -105,14 +106,15 @@ async fn prepare_create(call: &Call, mut object: Value) -> Result<(Value, Vec<Op
     for warning in strategy.warnings(&object) {
         call.warn(warning);
     }
-    Ok((object, checks))
+    admission::validate(&attributes, &object).await?;
+    Ok((object, attributes.conditions()))
 }
 
 async fn commit_create(
     call: &Call,
     name: &str,
     mut object: Value,
-    checks: Vec<Operation>,
+    conditions: Conditions,
 ) -> Result<Attempt, Status> {
     let reservation = call.server.allocators.reserve(&call.stored, &mut object, None, &call.server.rng);
     let reservation = reservation.map_err(|causes| invalid(call, &object, causes))?;
@@ -124,7 +126,7 @@ async fn commit_create(
     }
     let put = Change::Put(call.draft(&object).await?);
     let mut operations = vec![Operation { key: key.clone(), expect: Expect::Absent, change: put }];
-    operations.extend(checks);
+    operations.extend(conditions.operations);
     match call.server.store.transact_as(operations, call.author()).await {
         Ok(committed) => {
             reservation.keep();
@@ -175,12 +177,12 @@ where
         let mut new = change(&shown)?;
         preconditions(call, &old, &new, name)?;
         call.to_storage(&mut new);
-        let new = prepare_update(call, part, owners, new, &old).await?;
+        let (new, conditions) = prepare_update(call, part, owners, new, &old).await?;
         let same = new == old || same_but_times(&new, &old);
         if same && !custom_resources::is_outdated(call, &stored) {
             return Ok(Written { bytes: current.bytes.clone(), created: false });
         }
-        if let Some(written) = commit_update(call, &key, &current, &old, new).await? {
+        if let Some(written) = commit_update(call, &key, &current, &old, new, conditions).await? {
             return Ok(written);
         }
     }
@@ -194,6 +196,7 @@ async fn commit_update(
     current: &Arc<Entry>,
     old: &Value,
     mut new: Value,
+    conditions: Conditions,
 ) -> Result<Option<Written>, Status> {
     let reservation = call.server.allocators.reserve(&call.stored, &mut new, Some(old), &call.server.rng);
     let reservation = reservation.map_err(|causes| invalid(call, &new, causes))?;
@@ -204,8 +207,9 @@ async fn commit_update(
     let expect = Expect::Revision(current.mod_revision);
     let removes = deletion::is_finished(&new);
     let change = if removes { Change::Delete } else { Change::Put(call.draft(&new).await?) };
-    let operation = Operation { key: key.to_owned(), expect, change };
-    match call.server.store.transact_as(vec![operation], call.author()).await {
+    let mut operations = vec![Operation { key: key.to_owned(), expect, change }];
+    operations.extend(conditions.operations);
+    match call.server.store.transact_as(operations, call.author()).await {
         Ok(committed) if removes => {
             reservation.keep();
             call.server.allocators.release(&call.stored, &new);
@@ -235,21 +239,24 @@ async fn prepare_update(
     owners: Owners,
     mut new: Value,
     old: &Value,
-) -> Result<Value, Status> {
+) -> Result<(Value, Conditions), Status> {
     let strategy = &call.stored.strategy;
-    match part {
-        Part::Object if call.stored.has_status() => keep(&mut new, old, "status"),
-        Part::Object | Part::Whole => {}
-        Part::Status => new = with_status(old, &new),
-    }
+    confine(call, part, &mut new, old);
     default(call, &mut new);
     let mut causes = metadata::carry_over(&mut new, old);
     owners::record(call, owners, old, &mut new);
-    let context = context(call);
-    strategy.prepare_for_update(&mut new, old, &context);
-    if part == Part::Object {
-        admission::on_update(call, &mut new, old).await?;
+    let attributes = Attributes::update(call, old);
+    let admitted = admitted_as(call, part);
+    match admitted {
+        Admitted::Itself => {
+            admission::mutate(&attributes, &mut new).await?;
+            confine(call, part, &mut new, old);
+            causes = metadata::carry_over(&mut new, old);
+        }
+        Admitted::AsScale => scale::admit(call, &mut new, old).await?,
+        Admitted::Unasked => {}
     }
+    strategy.prepare_for_update(&mut new, old, &context(call));
     // The server's own writes (binding a pod, say) are no new wishes of a user.
     // A status write may carry annotations along (a Deployment's revision); that is no new specification.
     let changed = part == Part::Object && strategy.generation_changes(&new, old);
@@ -265,19 +272,50 @@ async fn prepare_update(
             call.warn(warning);
         }
     }
-    Ok(new)
+    if admitted == Admitted::Itself {
+        admission::validate(&attributes, &new).await?;
+    }
+    Ok((new, attributes.conditions()))
 }
 
-fn with_status(old: &Value, new: &Value) -> Value {
-    let mut object = old.clone();
-    object["metadata"] = new["metadata"].clone();
-    keep(&mut object, new, "status");
-    object
+/// What of an update admission sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Admitted {
+    /// The object.
+    Itself,
+    /// Its number of replicas.
+    AsScale,
+    /// Nothing: the server's own writes, and parts that were admitted as something else before.
+    Unasked,
+}
+
+fn admitted_as(call: &Call, part: Part) -> Admitted {
+    match (part, call.info.subresource.as_str()) {
+        (Part::Whole, "finalize") => Admitted::Itself,
+        (Part::Whole, _) => Admitted::Unasked,
+        (_, "scale") => Admitted::AsScale,
+        (Part::Object | Part::Status, _) => Admitted::Itself,
+    }
+}
+
+/// Undoes what an update of one part says of the others.
+fn confine(call: &Call, part: Part, new: &mut Value, old: &Value) {
+    match part {
+        Part::Object if call.stored.has_status() => keep(new, old, "status"),
+        Part::Object | Part::Whole => {}
+        Part::Status => {
+            let is_other = |key: &&String| !["metadata", "status"].contains(&key.as_str());
+            let keys = |of: &Value| of.as_object().into_iter().flat_map(|map| map.keys()).cloned().collect();
+            let (before, after): (Vec<String>, Vec<String>) = (keys(old), keys(new));
+            before.iter().chain(&after).filter(is_other).for_each(|key| keep(new, old, key));
+        }
+    }
 }
 
 /// Makes `to[key]` what `from[key]` is, absence included.
 fn keep(to: &mut Value, from: &Value, key: &str) {
     match from.get(key) {
+        same if same == to.get(key) => {}
         Some(value) => to[key] = value.clone(),
         None => {
             object::remove(to, key);
@@ -332,10 +370,14 @@ fn invalid(call: &Call, object: &Value, causes: Vec<Cause>) -> Status {
     Status::invalid(&call.kind.group, &call.kind.kind, name, causes)
 }
 
-/// The base, cut so that the suffix fits into 63 characters, and five random ones.
-fn generated_name(call: &Call, base: &str) -> String {
+/// Names an object that has only a `generateName`: the base, cut so that the suffix fits into 63 characters,
+/// and five random ones.
+fn generate_name(call: &Call, object: &mut Value) {
     const SUFFIX: usize = 5;
     const LONGEST: usize = 63;
-    let base: String = base.chars().take(LONGEST - SUFFIX).collect();
-    format!("{base}{}", call.server.rng.name_suffix(SUFFIX))
+    let base: String = object::meta_str(object, "generateName").chars().take(LONGEST - SUFFIX).collect();
+    if object::name(object).is_empty() && !base.is_empty() {
+        let name = format!("{base}{}", call.server.rng.name_suffix(SUFFIX));
+        object::metadata_mut(object).insert("name".to_owned(), name.into());
+    }
 }

@@ -173,6 +173,16 @@ impl Propagation {
             _ => None,
         }
     }
+
+    #[allow(dead_code, reason = "for plugins that are being written")]
+    /// The API's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Background => "Background",
+            Self::Foreground => "Foreground",
+            Self::Orphan => "Orphan",
+        }
+    }
 }
 
 /// Query options of all verbs. Absent means empty, `None` or false.

@@ -14,7 +14,7 @@ use crate::authz::{self, Attributes, Verdict};
 use crate::call::{Call, Server};
 use crate::chain::method_not_allowed;
 use crate::handlers::body;
-use crate::{authn, output};
+use crate::{admission, authn, output};
 
 /// Answers a review of any kind.
 pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -26,6 +26,8 @@ pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     if call.kind.namespaced() {
         agree(call, &mut review)?;
     }
+    let attributes = admission::Attributes::create(call, &review);
+    admission::admit(&attributes, &mut review).await?;
     let causes = call.kind.strategy.validate(&review);
     if !causes.is_empty() {
         return Err(Status::invalid(&call.kind.group, &call.kind.kind, object::name(&review), causes));

@@ -4,7 +4,7 @@ pub(crate) mod binding;
 mod eviction;
 mod finalize;
 mod part;
-mod scale;
+pub(crate) mod scale;
 mod token;
 
 use std::sync::Arc;

@@ -121,6 +121,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             kinds: api::kinds::builtin(),
             timeouts: apiserver::Timeouts::default(),
+            admission: apiserver::Switches::default(),
         },
         store,
         Arc::clone(&base.clock),

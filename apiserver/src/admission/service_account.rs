@@ -7,9 +7,8 @@ use api::{Status, object};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::is_pod;
+use super::Attributes;
 use crate::call::{Call, parse, store_status};
-use crate::storage::Operation;
 
 /// Where the token is mounted.
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -19,10 +18,11 @@ const TOKEN_SECONDS: i64 = 3607;
 const WAIT_FOR_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Fills in the account and its volume.
-pub(super) async fn admit(call: &Call, pod: &mut Value) -> Result<Vec<Operation>, Status> {
+pub(super) async fn admit(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+    let call = attributes.call;
     let mirrored = pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string();
-    if !is_pod(call) || mirrored {
-        return Ok(Vec::new());
+    if mirrored {
+        return Ok(());
     }
     let spec = object::section(pod, "spec");
     let old_name = spec.get("serviceAccount").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -45,7 +45,7 @@ pub(super) async fn admit(call: &Call, pod: &mut Value) -> Result<Vec<Operation>
     if automount {
         mount_token(pod, &call.server.rng.name_suffix(5));
     }
-    Ok(Vec::new())
+    Ok(())
 }
 
 async fn account(call: &Call, pod: &Value, name: &str) -> Result<Value, Status> {

@@ -112,7 +112,7 @@ async fn delete_all(server: &Arc<Server>, kind: &Arc<Kind>) -> Result<(), Status
                 continue;
             }
             let call = Call::internal(server, kind, object::namespace(&instance), object::name(&instance));
-            match deletion::delete(&call, object::name(&instance), &DeleteOptions::default()).await {
+            match deletion::delete_admitted(&call, object::name(&instance), &DeleteOptions::default()).await {
                 Err(status) if status.reason != Reason::NotFound => return Err(status),
                 _ => {}
             }

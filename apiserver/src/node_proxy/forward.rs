@@ -18,6 +18,7 @@ use http_body_util::BodyDataStream;
 use super::dial::{Backend, Nodes};
 use super::links::Rewriter;
 use super::{backend, join};
+use crate::admission::admit_connection;
 use crate::call::Call;
 
 /// Meant for the next server only (RFC 9110 section 7.6.1).
@@ -35,6 +36,7 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// Passes a request on and answers with what comes back.
 pub(crate) async fn proxy(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
+    admit_connection(call, &[]).await?;
     let path = Paths::of(request.uri().path(), call.kind.namespaced());
     if path.rest.is_empty() && [Method::GET, Method::HEAD].contains(request.method()) && !is_upgrade(&request)
     {

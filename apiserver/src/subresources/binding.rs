@@ -8,6 +8,7 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::admission::{self, Attributes, ObjectKind};
 use crate::call::Call;
 use crate::chain::method_not_allowed;
 use crate::handlers::body;
@@ -21,7 +22,8 @@ pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     if call.info.verb != "create" {
         return Err(method_not_allowed());
     }
-    let binding = body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Binding"))?;
+    let mut binding =
+        body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Binding"))?;
     let target = &binding["target"];
     let kind = target["kind"].as_str().unwrap_or_default();
     if !["", "Node"].contains(&kind) {
@@ -34,6 +36,8 @@ pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         return Err(super::invalid("", "Binding", object::name(&binding), cause));
     }
     let now = call.server.now();
+    let attributes = Attributes::create(call, &binding).with_kind(ObjectKind::new(KIND));
+    admission::admit(&attributes, &mut binding).await?;
     let pods = of_pods(call, &binding)?;
     let call = pods.as_ref().unwrap_or(call);
     registry::update(call, &call.info.name, Part::Whole, |pod| bound(pod, &binding, &node, &now)).await?;

@@ -11,6 +11,7 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::admission::{self, Attributes, ObjectKind};
 use crate::call::{Call, parse, store_status};
 use crate::chain::method_not_allowed;
 use crate::deletion::{self, DeleteOptions};
@@ -30,7 +31,8 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     if call.info.verb != "create" {
         return Err(method_not_allowed());
     }
-    let eviction = body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Eviction"))?;
+    let mut eviction =
+        body::other(call, request, KIND).await?.ok_or_else(|| super::body_missing("Eviction"))?;
     if object::name(&eviction) != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
@@ -39,6 +41,8 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         let text = "the namespace of the provided object does not match the namespace sent on the request";
         return Err(Status::bad_request(text));
     }
+    let attributes = Attributes::create(call, &eviction).with_kind(ObjectKind::new(KIND));
+    admission::admit(&attributes, &mut eviction).await?;
     let mut options = DeleteOptions::of(call, Some(&eviction["deleteOptions"]))?;
     options.dry_run |= call.options.dry_run;
     if !evict_idle(call, &options).await? {
@@ -228,7 +232,8 @@ async fn mark_and_delete(call: &Call, options: &DeleteOptions) -> Result<(), Sta
             options.resource_version = Some(revision);
         }
     }
-    deletion::delete(call, name, &options).await.map(drop)
+    // Admitted as an eviction.
+    deletion::delete_admitted(call, name, &options).await.map(drop)
 }
 
 fn disruption_target(pod: &Value, now: &str) -> Value {

@@ -10,6 +10,7 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::admission::{self, Attributes, ObjectKind};
 use crate::call::{Call, parse};
 use crate::chain::method_not_allowed;
 use crate::handlers::body;
@@ -56,6 +57,15 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         _ => return Err(method_not_allowed()),
     };
     answer(call, &parse(&written.bytes)?)
+}
+
+/// Admits a change of the number of replicas as what it is to callers: a Scale. Objects are in the stored form.
+pub(crate) async fn admit(call: &Call, new: &mut Value, old: &Value) -> Result<(), Status> {
+    let (before, mut wanted) = (scale_of(call, old)?, scale_of(call, new)?);
+    let attributes = Attributes::update(call, &before).with_kind(ObjectKind::new(KIND));
+    admission::admit(&attributes, &mut wanted).await?;
+    *new = scaled(call, new, &wanted)?;
+    Ok(())
 }
 
 /// A change of the number of replicas.

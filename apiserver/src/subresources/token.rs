@@ -9,6 +9,7 @@ use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::admission::{self, Attributes, ObjectKind};
 use crate::authn::{Grant, issue, issuer};
 use crate::call::{Call, parse};
 use crate::chain::method_not_allowed;
@@ -28,7 +29,9 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     if call.info.verb != "create" {
         return Err(method_not_allowed());
     }
-    let sent = body::other(call, request, KIND).await?.unwrap_or_else(|| json!({}));
+    let mut sent = body::other(call, request, KIND).await?.unwrap_or_else(|| json!({}));
+    let attributes = Attributes::create(call, &sent).with_kind(ObjectKind::new(KIND));
+    admission::admit(&attributes, &mut sent).await?;
     let account = parse(&call.entry(&call.info.name).await?.bytes)?;
     let spec = &sent["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);

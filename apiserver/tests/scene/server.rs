@@ -26,5 +26,6 @@ pub fn config_in(directory: &Path, bind: Option<SocketAddr>, now: Timestamp) -> 
         cluster_domain: "cluster.local".to_owned(),
         kinds: api::kinds::builtin(),
         timeouts: apiserver::Timeouts::default(),
+        admission: apiserver::Switches::default(),
     }
 }

@@ -43,6 +43,7 @@ impl Cluster {
             cluster_domain: "cluster.local".to_owned(),
             kinds: api::kinds::builtin(),
             timeouts: apiserver::Timeouts::default(),
+            admission: apiserver::Switches::default(),
         };
         let store: Arc<dyn Store> = Memory::open();
         let server = apiserver::run(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone())

@@ -161,6 +161,7 @@ async fn api_server(
         cluster_domain: "cluster.local".to_owned(),
         kinds: api::kinds::builtin(),
         timeouts: apiserver::Timeouts::default(),
+        admission: apiserver::Switches::default(),
     };
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     let server = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await;
