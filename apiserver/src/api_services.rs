@@ -1,5 +1,5 @@
-//! API services: an object per version that is served, as Kubernetes' aggregation layer keeps them. They say what is
-//! there; requests for other servers' versions are not forwarded.
+//! API services: an object per version that this server serves, as Kubernetes' aggregation layer keeps them. Those
+//! that name another server's Service are [`crate::aggregator`]'s.
 //!
 //! Entry points: [`reconcile`] at start, then [`keep`] as long as the server lives.
 

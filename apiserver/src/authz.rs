@@ -150,5 +150,5 @@ pub(crate) fn open_to_all(info: &RequestInfo) -> bool {
     let below = |root: &&str| {
         info.path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    !info.is_resource() && ANONYMOUS_ROOTS.iter().any(|root| below(&root))
+    !info.is_resource() && ANONYMOUS_ROOTS.iter().any(below)
 }

@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::aggregator::{Delegations, Remotes};
 use crate::allocators::Allocators;
+use crate::followed::Followed;
 use crate::negotiation::Accepted;
 use crate::openapi::OpenApi;
 use crate::registry::owners;
@@ -27,6 +29,8 @@ use crate::{Config, admission, custom_resources, encode, metrics, node_proxy};
 pub(crate) struct Served {
     pub(crate) kinds: Arc<KindTable>,
     pub(crate) openapi: Arc<OpenApi>,
+    /// What other servers serve.
+    pub(crate) remotes: Arc<Remotes>,
     /// What was counted of requests for them.
     pub(crate) requests: metrics::Requests,
 }
@@ -34,16 +38,23 @@ pub(crate) struct Served {
 impl Served {
     /// A table, with documents yet to be made.
     pub(crate) fn new(kinds: KindTable) -> Self {
-        Self::with(OpenApi::new(kinds.clone()), kinds)
+        Self::after(None, Arc::new(kinds), Arc::default())
     }
 
     /// A table that replaces this one.
     pub(crate) fn replaced(&self, kinds: KindTable) -> Self {
-        Self::with(OpenApi::after(Some(&self.openapi), kinds.clone()), kinds)
+        Self::after(Some(self), Arc::new(kinds), Arc::clone(&self.remotes))
     }
 
-    fn with(openapi: OpenApi, kinds: KindTable) -> Self {
-        Self { kinds: Arc::new(kinds), openapi: Arc::new(openapi), requests: metrics::Requests::default() }
+    /// The same table beside what other servers serve now.
+    pub(crate) fn with_remotes(&self, remotes: Remotes) -> Self {
+        Self::after(Some(self), Arc::clone(&self.kinds), Arc::new(remotes))
+    }
+
+    fn after(before: Option<&Self>, kinds: Arc<KindTable>, remotes: Arc<Remotes>) -> Self {
+        let documents = before.map(|before| before.openapi.as_ref());
+        let openapi = OpenApi::after(documents, KindTable::clone(&kinds), &remotes);
+        Self { kinds, openapi: Arc::new(openapi), remotes, requests: metrics::Requests::default() }
     }
 }
 
@@ -62,6 +73,8 @@ pub(crate) struct Server {
     pub(crate) shutdown: Shutdown,
     pub(crate) allocators: Allocators,
     pub(crate) admission: admission::Chain,
+    /// Versions of groups that other servers serve.
+    pub(crate) delegations: Followed<Delegations>,
     pub(crate) nodes: node_proxy::Nodes,
     /// `host:port` that others reach this server at.
     pub(crate) address: String,

@@ -20,8 +20,8 @@ use crate::metrics::Busy;
 use crate::negotiation::Reader;
 use crate::request::{Options, RequestInfo, query_pairs};
 use crate::{
-    authn, authz, component_status, handlers, health, methods, metrics, metrics_api, output, paths, reviews,
-    subresources, warnings,
+    aggregator, authn, authz, component_status, handlers, health, methods, metrics, metrics_api, output,
+    paths, reviews, subresources, warnings,
 };
 
 /// Answers one request, whatever happens.
@@ -145,6 +145,9 @@ async fn filter(
         return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
     }
     authz::check(&server, &user, &Attributes::of(&info, selectors.as_ref())).await?;
+    if let Some(delegation) = aggregator::find(&server, &info.path) {
+        return aggregator::forward(&server, &user, &delegation, request).await;
+    }
     // What the query says wrong is nothing for those who may not ask.
     dispatch(server, user, info, options?, request).await
 }

@@ -10,25 +10,38 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::aggregator;
+use crate::call::Served;
 use crate::document::Document;
 
 const JSON: &str = "application/json";
 const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_V2BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
-/// The discovery document at `path` (no trailing slash), in the form `accept` prefers.
+/// The discovery document at `path` (no trailing slash), in the form `accept` prefers; versions that other servers
+/// serve stand in the lists, their own documents are theirs to answer.
 /// `address` is `host:port` that clients reach this server at.
-pub fn serve(table: &KindTable, address: &str, path: &str, accept: &str) -> Option<Document> {
+pub(crate) fn serve(served: &Served, address: &str, path: &str, accept: &str) -> Option<Document> {
+    let table = served.kinds.as_ref();
+    let remotes = served.remotes.iter().map(AsRef::as_ref);
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     if let (["api"] | ["apis"], Some(content_type)) = (parts.as_slice(), aggregated_form(accept)) {
         let version = if content_type == AGGREGATED_V2 { "v2" } else { "v2beta1" };
-        return Some(document(content_type, &aggregated(table, path == "/api", version)));
+        let mut list = aggregated(table, path == "/api", version);
+        if path == "/apis" {
+            aggregator::discovery::aggregated(&mut list, remotes);
+        }
+        return Some(document(content_type, &list));
     }
     let body = match parts.as_slice() {
         ["api"] => core_versions(table, address),
-        ["apis"] => groups(table),
+        ["apis"] => {
+            let mut list = groups(table);
+            aggregator::discovery::groups(&mut list, remotes);
+            list
+        }
         ["api", version] => resources(table, "", version)?,
-        ["apis", name] => group(table, name)?,
+        ["apis", name] => aggregator::discovery::group(group(table, name), name, remotes)?,
         ["apis", group, version] if !group.is_empty() => resources(table, group, version)?,
         _ => return None,
     };
@@ -227,7 +240,7 @@ mod tests {
     use super::*;
 
     fn get(path: &str, accept: &str) -> Option<(&'static str, Value)> {
-        let document = serve(&api::kinds::builtin(), "127.0.0.1:6443", path, accept)?;
+        let document = serve(&Served::new(api::kinds::builtin()), "127.0.0.1:6443", path, accept)?;
         Some((document.content_type, serde_json::from_slice(&document.content()).unwrap()))
     }
 

@@ -5,6 +5,7 @@
 //! Only this crate touches storage.
 
 mod admission;
+mod aggregator;
 mod allocators;
 mod api_services;
 mod authn;
@@ -18,7 +19,6 @@ mod custom_resources;
 mod deletion;
 mod encode;
 mod expiry;
-#[expect(dead_code, reason = "its first users are being written")]
 mod followed;
 mod handlers;
 mod health;
@@ -30,6 +30,7 @@ mod node_proxy;
 mod output;
 mod paths;
 mod registry;
+mod relay;
 mod request;
 mod reviews;
 mod serve;
@@ -62,6 +63,7 @@ use tokio_rustls::TlsAcceptor;
 pub use admission::Switches;
 pub use allocators::{Ipv4Range, NODE_PORTS};
 use call::Server;
+use followed::Followed;
 use storage::{Store, StoreError};
 
 /// The port in the `kubernetes` Service's endpoints when nothing listens.
@@ -190,8 +192,11 @@ pub async fn run(
     let admission = admission::Chain::new(&config.admission).map_err(Error::Admission)?;
     let advertise = config.advertise;
     let (served, _) = tokio::sync::watch::channel(Arc::new(call::Served::new(config.kinds.clone())));
+    let delegations = Followed::<aggregator::Delegations>::new(&[aggregator::SERVICES]);
+    let delegation_events = delegations.load(&*store).await?;
     let server = Arc::new(Server {
         served,
+        delegations,
         custom_rows: custom_resources::Rows::default(),
         cleaning: parking_lot::Mutex::default(),
         config,
@@ -210,6 +215,12 @@ pub async fn run(
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));
     shutdown.spawn_until(api_services::keep(Arc::clone(&server)));
     shutdown.spawn_until(expiry::run(Arc::clone(&server)));
+    shutdown.spawn_until(Followed::keep(
+        Arc::clone(&server),
+        |server| &server.delegations,
+        delegation_events,
+    ));
+    shutdown.spawn_until(aggregator::keep(Arc::clone(&server)));
     if let Some(listener) = listener {
         shutdown.spawn(serve::accept_loop(Arc::clone(&server), listener, acceptor));
     }

@@ -5,7 +5,7 @@
 //! through untouched. The node is called over TLS with a client certificate and must show one of the
 //! cluster's authority.
 
-mod any_certificate;
+pub(crate) mod any_certificate;
 mod backend;
 mod dial;
 mod forward;
@@ -20,14 +20,13 @@ use futures::StreamExt as _;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyDataStream;
-use hyper_util::rt::TokioIo;
 
 use crate::admission::admit_connection;
 use crate::call::{Call, parse};
-use crate::output;
 use crate::request::query_pairs;
+use crate::{output, relay};
 
-pub(crate) use dial::Nodes;
+pub(crate) use dial::{Nodes, dial};
 pub(crate) use forward::proxy;
 pub(crate) use target::Target;
 use target::container;
@@ -106,26 +105,11 @@ pub(crate) async fn stream(call: &Arc<Call>, mut request: Request<Body>) -> Resu
         return Err(dial::refused(answer).await);
     }
     let node = hyper::upgrade::on(&mut answer);
-    call.server.shutdown.spawn_until(join(client, node));
+    call.server.shutdown.spawn_until(relay::join(client, node));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();
     Ok(response)
-}
-
-/// Copies both ways until either side ends.
-async fn join(client: hyper::upgrade::OnUpgrade, node: hyper::upgrade::OnUpgrade) {
-    let (client, node) = match futures::future::try_join(client, node).await {
-        Ok(pair) => pair,
-        Err(error) => {
-            tracing::debug!(%error, "a stream was not upgraded");
-            return;
-        }
-    };
-    let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
-    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut node).await {
-        tracing::debug!(%error, "a stream ended early");
-    }
 }
 
 fn stream_path(call: &Call, pod: &serde_json::Value, pairs: &[(String, String)]) -> Result<String, Status> {

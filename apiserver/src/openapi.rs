@@ -10,6 +10,7 @@ mod definitions;
 mod descriptions;
 mod gnostic;
 mod paths;
+mod remote;
 mod services;
 
 use std::cell::LazyCell;
@@ -18,11 +19,14 @@ use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use api::kinds::{Kind, KindTable};
+use api::schema::facts;
 use serde_json::{Value, json};
 
+use crate::aggregator::Remotes;
 use crate::document::Document;
 use definitions::Dialect;
 use descriptions::Descriptions;
+use remote::Merged;
 
 const JSON: &str = "application/json";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -37,6 +41,8 @@ pub struct OpenApi {
     v3_index: OnceLock<Document>,
     /// By path below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
     v3: BTreeMap<String, Arc<Group>>,
+    /// What other servers serve; not in `table`.
+    remotes: Remotes,
 }
 
 /// One document of 3.0: a group and version, or a service that belongs to no kind.
@@ -62,12 +68,20 @@ impl Group {
 
 impl OpenApi {
     /// Makes nothing yet.
+    #[cfg(test)]
     pub fn new(table: KindTable) -> Self {
-        Self::after(None, table)
+        Self::after(None, table, &Remotes::default())
     }
 
-    /// The documents of a table that replaces another: what did not change is not made again.
-    pub fn after(before: Option<&Self>, table: KindTable) -> Self {
+    /// The documents of a table that replaces another, and of other servers: what did not change is not made again.
+    pub(crate) fn after(before: Option<&Self>, table: KindTable, remotes: &Remotes) -> Self {
+        let delegated = |kind: &&Arc<Kind>| {
+            remotes.iter().any(|remote| remote.group == *kind.group && remote.version == *kind.version)
+        };
+        let table = match remotes.is_empty() {
+            true => table,
+            false => KindTable::of(table.iter().filter(|kind| !delegated(kind)).cloned()),
+        };
         let known = |path: &str, kinds: &[Arc<Kind>]| {
             before?.v3.get(path).filter(|group| group.is_of(kinds)).map(Arc::clone)
         };
@@ -79,7 +93,8 @@ impl OpenApi {
                 (path.clone(), group.unwrap_or_else(new))
             })
             .collect();
-        Self { table, v2_json: OnceLock::new(), v2_protobuf: OnceLock::new(), v3_index: OnceLock::new(), v3 }
+        let (v2_json, v2_protobuf, v3_index) = Default::default();
+        Self { table, v2_json, v2_protobuf, v3_index, v3, remotes: remotes.clone() }
     }
 
     /// The document at `path` (`/openapi/v2`, `/openapi/v3`, `/openapi/v3/apis/apps/v1`) for an `Accept`
@@ -108,24 +123,28 @@ impl OpenApi {
             .find(|media| [JSON, V2_PROTOBUF, V2_PROTOBUF_OLD, "*/*", "application/*"].contains(media))
             .is_some_and(|media| media == V2_PROTOBUF || media == V2_PROTOBUF_OLD);
         if wants_protobuf {
-            self.v2_protobuf.get_or_init(|| Document::compressed(V2_PROTOBUF, &v2_protobuf(&self.table)))
+            self.v2_protobuf.get_or_init(|| {
+                Document::compressed(V2_PROTOBUF, &v2_parts(&self.table, &self.remotes, v2_protobuf))
+            })
         } else {
-            self.v2_json.get_or_init(|| Document::compressed(JSON, v2_json(&self.table).as_bytes()))
+            self.v2_json.get_or_init(|| {
+                Document::compressed(JSON, v2_parts(&self.table, &self.remotes, v2_json).as_bytes())
+            })
         }
     }
 
     fn index(&self) -> &Document {
         self.v3_index.get_or_init(|| {
             let descriptions = LazyCell::new(Descriptions::load as fn() -> Descriptions);
-            let paths: BTreeMap<&String, Value> = self
-                .v3
-                .iter()
-                .map(|(path, group)| {
-                    let document = group.document(&descriptions);
-                    let url = format!("/openapi/v3/{path}?hash={}", document.hash);
-                    (path, json!({ "serverRelativeURL": url }))
-                })
-                .collect();
+            let own = self.v3.iter().map(|(path, group)| {
+                let document = group.document(&descriptions);
+                (path.clone(), format!("/openapi/v3/{path}?hash={}", document.hash))
+            });
+            let others = self.remotes.iter().filter_map(|remote| {
+                Some((format!("apis/{}/{}", remote.group, remote.version), remote.v3.clone()?))
+            });
+            let paths: BTreeMap<String, Value> =
+                own.chain(others).map(|(path, url)| (path, json!({ "serverRelativeURL": url }))).collect();
             Document::plain(JSON, json!({ "paths": paths }).to_string().into_bytes())
         })
     }
@@ -173,13 +192,15 @@ struct Parts<'a> {
     paths: &'a [String],
     kinds: &'a [&'a Kind],
     dialect: Dialect,
+    /// What is other servers'.
+    remote: Merged,
 }
 
 impl Parts<'_> {
     fn each_definition(&self, descriptions: &Descriptions, mut entry: impl FnMut(&str, &Value)) {
         let answers: Vec<String> = self.services().filter_map(services::definition).collect();
         let mut roots: BTreeSet<&str> = self.kinds.iter().flat_map(|kind| paths::definitions(kind)).collect();
-        roots.extend(answers.iter().map(String::as_str));
+        roots.extend(answers.iter().chain(&self.remote.shared).map(String::as_str));
         for schema in definitions::closure(roots) {
             entry(schema.name(), &definitions::definition(schema, descriptions, self.dialect));
         }
@@ -187,6 +208,7 @@ impl Parts<'_> {
             entry(&kind.definition, &custom::definition(kind, self.dialect));
             entry(&custom::list_definition(kind), &custom::list(kind, self.dialect));
         }
+        self.remote.definitions.iter().for_each(|(name, definition)| entry(name, definition));
     }
 
     /// Documents with an operation of their own. Definitions of custom kinds bring none.
@@ -204,7 +226,7 @@ impl Parts<'_> {
         for kind in self.kinds {
             all.extend(paths::items(kind, self.dialect));
         }
-        for (path, item) in &all {
+        for (path, item) in all.iter().chain(&self.remote.paths) {
             entry(path, item);
         }
     }
@@ -224,10 +246,15 @@ fn json_object(out: &mut String, fill: impl FnOnce(&mut dyn FnMut(&str, &Value))
     out.push('}');
 }
 
-fn v2_json(table: &KindTable) -> String {
+/// Everything in 2.0.
+fn v2_parts<T>(table: &KindTable, remotes: &Remotes, write: impl FnOnce(&Parts<'_>) -> T) -> T {
     let kinds: Vec<&Kind> = table.iter().map(AsRef::as_ref).collect();
     let paths: Vec<String> = documents(table).into_keys().collect();
-    let parts = Parts { paths: &paths, kinds: &kinds, dialect: Dialect::V2 };
+    let remote = remote::merge(remotes, |name| facts().schema(name).is_some());
+    write(&Parts { paths: &paths, kinds: &kinds, dialect: Dialect::V2, remote })
+}
+
+fn v2_json(parts: &Parts<'_>) -> String {
     let descriptions = Descriptions::load();
     let mut out = format!(r#"{{"swagger":"2.0","info":{},"paths":"#, info());
     json_object(&mut out, |entry| parts.each_path(entry));
@@ -239,10 +266,7 @@ fn v2_json(table: &KindTable) -> String {
     out
 }
 
-fn v2_protobuf(table: &KindTable) -> Vec<u8> {
-    let kinds: Vec<&Kind> = table.iter().map(AsRef::as_ref).collect();
-    let paths: Vec<String> = documents(table).into_keys().collect();
-    let parts = Parts { paths: &paths, kinds: &kinds, dialect: Dialect::V2 };
+fn v2_protobuf(parts: &Parts<'_>) -> Vec<u8> {
     let descriptions = Descriptions::load();
     let mut document = gnostic::Document::new(&info());
     parts.each_path(|path, item| document.path(path, item));
@@ -251,7 +275,7 @@ fn v2_protobuf(table: &KindTable) -> Vec<u8> {
 }
 
 fn v3_json(path: &str, kinds: &[&Kind], descriptions: &Descriptions) -> String {
-    let parts = Parts { paths: &[path.to_owned()], kinds, dialect: Dialect::V3 };
+    let parts = Parts { paths: &[path.to_owned()], kinds, dialect: Dialect::V3, remote: Merged::default() };
     let mut out = format!(r#"{{"openapi":"3.0.0","info":{},"paths":"#, info());
     json_object(&mut out, |entry| parts.each_path(entry));
     out.push_str(r#","components":{"schemas":"#);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::call::Server;
 use crate::chain::method_not_allowed;
 use crate::request::RequestInfo;
-use crate::{authn, discovery, health, metrics, output};
+use crate::{aggregator, authn, discovery, health, metrics, output};
 
 /// Answers or 404.
 pub(crate) async fn respond(
@@ -20,7 +20,7 @@ pub(crate) async fn respond(
 ) -> Result<Response<Body>, Status> {
     let path = info.path.trim_end_matches('/');
     if !["get", "head"].contains(&info.verb) {
-        let known = path == "/version" || discovery::serve(&server.kinds(), "", path, "").is_some();
+        let known = path == "/version" || discovery::serve(&server.served.borrow(), "", path, "").is_some();
         return if known { Err(method_not_allowed()) } else { Ok(output::page_not_found()) };
     }
     match path {
@@ -43,13 +43,16 @@ async fn describe(
     headers: &HeaderMap,
 ) -> Result<Option<Response<Body>>, Status> {
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    if let Some(document) = aggregator::openapi_v3(server, path).await {
+        return Ok(Some(document.respond(headers)));
+    }
     let document = if path.starts_with("/openapi/") {
         let hash = query.iter().find(|(key, _)| key == "hash").map(|(_, value)| value.clone());
         let (openapi, path) = (server.openapi(), path.to_owned());
         let made = tokio::task::spawn_blocking(move || openapi.serve(&path, &accept, hash.as_deref()));
         made.await.map_err(|_| Status::internal("the document could not be made"))?
     } else {
-        discovery::serve(&server.kinds(), &server.address, path, &accept)
+        discovery::serve(&server.served.borrow(), &server.address, path, &accept)
     };
     Ok(document.map(|document| document.respond(headers)))
 }

@@ -177,7 +177,12 @@ async fn locate(server: &Server, target: &Target) -> Result<(String, u16, String
 }
 
 /// A ready endpoint behind a port of a Service.
-async fn endpoint(server: &Server, namespace: &str, name: &str, port: u64) -> Result<(String, u16), String> {
+pub(crate) async fn endpoint(
+    server: &Server,
+    namespace: &str,
+    name: &str,
+    port: u64,
+) -> Result<(String, u16), String> {
     let key = api::names::storage_key("", "services", Some(namespace), name);
     let service = server.stored(&key).await.map_err(|status| status.message)?;
     let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
@@ -210,8 +215,16 @@ async fn endpoint(server: &Server, namespace: &str, name: &str, port: u64) -> Re
     Err(format!("no endpoints available for service {name:?}"))
 }
 
-/// Trusts what the configuration says, or what this machine does.
+/// Trusts what a configuration says, or what this machine does.
 fn trust(authority: &[u8]) -> Result<Arc<ClientConfig>, String> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(config.with_root_certificates(roots(authority)).with_no_client_auth()))
+}
+
+/// The authorities of a configuration; if it names none, those of this machine.
+pub(crate) fn roots(authority: &[u8]) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let pem = if authority.is_empty() {
         std::fs::read(SYSTEM_ROOTS).unwrap_or_default()
@@ -222,8 +235,5 @@ fn trust(authority: &[u8]) -> Result<Arc<ClientConfig>, String> {
         // One that cannot be used does not spoil the others.
         let _ = roots.add(certificate);
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    roots
 }

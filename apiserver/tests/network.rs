@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
+#[path = "network/aggregation.rs"]
+mod aggregation;
 #[path = "scene/server.rs"]
 mod scene;
 

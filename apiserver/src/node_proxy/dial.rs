@@ -91,32 +91,50 @@ impl Nodes {
         backend: &Backend,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, String> {
-        let dialled = format!("dial tcp {}:{}", backend.host, backend.port);
-        let connected = tokio::select! {
-            connected = self.connect(backend) => connected,
-            () = self.clock.sleep(CONNECT_TIMEOUT) => Err("i/o timeout".to_owned()),
-        };
-        let mut sender = connected.map_err(|problem| format!("{dialled}: {problem}"))?;
-        sender.send_request(request).await.map_err(|error| error.to_string())
-    }
-
-    async fn connect(&self, backend: &Backend) -> Result<SendRequest<Body>, String> {
-        let stream = TcpStream::connect((backend.host.as_str(), backend.port)).await;
-        let stream = stream.map_err(|error| match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-            _ => error.to_string(),
-        })?;
-        // Keystrokes of an interactive shell must not wait for more of them.
-        let _ = stream.set_nodelay(true);
-        let connector = match backend.wire {
-            Wire::Plain => return handshake(stream).await,
-            Wire::Unverified => &self.unverified,
-            Wire::Node => &self.connector,
+        let tls = match backend.wire {
+            Wire::Plain => None,
+            Wire::Unverified => Some(&self.unverified),
+            Wire::Node => Some(&self.connector),
         };
         // The certificate must be good for the address.
-        let name = ServerName::try_from(backend.host.clone()).map_err(|error| error.to_string())?;
-        handshake(connector.connect(name, stream).await.map_err(|error| error.to_string())?).await
+        let tls = tls.map(|connector| (connector, backend.host.as_str()));
+        let mut sender = dial(&self.clock, &backend.host, backend.port, tls).await?;
+        sender.send_request(request).await.map_err(|error| error.to_string())
     }
+}
+
+/// Connects, with TLS to somebody of a name if asked for, and speaks HTTP/1.1.
+///
+/// # Errors
+/// What went wrong, in Go's words where it has some.
+pub(crate) async fn dial(
+    clock: &SharedClock,
+    host: &str,
+    port: u16,
+    tls: Option<(&TlsConnector, &str)>,
+) -> Result<SendRequest<Body>, String> {
+    let connected = tokio::select! {
+        connected = connect(host, port, tls) => connected,
+        () = clock.sleep(CONNECT_TIMEOUT) => Err("i/o timeout".to_owned()),
+    };
+    connected.map_err(|problem| format!("dial tcp {host}:{port}: {problem}"))
+}
+
+async fn connect(
+    host: &str,
+    port: u16,
+    tls: Option<(&TlsConnector, &str)>,
+) -> Result<SendRequest<Body>, String> {
+    let stream = TcpStream::connect((host, port)).await;
+    let stream = stream.map_err(|error| match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        _ => error.to_string(),
+    })?;
+    // Keystrokes of an interactive shell must not wait for more of them.
+    let _ = stream.set_nodelay(true);
+    let Some((connector, name)) = tls else { return handshake(stream).await };
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
+    handshake(connector.connect(name, stream).await.map_err(|error| error.to_string())?).await
 }
 
 async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, String>

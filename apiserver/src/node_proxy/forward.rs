@@ -1,8 +1,7 @@
 //! `pods/proxy`, `services/proxy` and `nodes/proxy`: any request, passed on.
 //!
-//! Entry point: [`proxy`]. As upstream's `UpgradeAwareHandler`: hop-by-hop headers and the caller's
-//! credentials stay here, redirects and links in HTML are bent back below the proxied path (links only where
-//! the page is not compressed), upgrades become two joined byte streams.
+//! Entry point: [`proxy`]. As upstream's `UpgradeAwareHandler`: redirects and links in HTML are bent back below
+//! the proxied path (links only where the page is not compressed); the rest is [`crate::relay`]'s.
 
 use std::sync::Arc;
 
@@ -11,34 +10,22 @@ use axum::body::Body;
 use bytes::Bytes;
 use component_base::shutdown::Shutdown;
 use futures::{Stream, StreamExt as _};
-use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::BodyDataStream;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
+use super::backend;
 use super::dial::{Backend, Nodes};
 use super::links::Rewriter;
-use super::{backend, join};
 use crate::admission::admit_connection;
 use crate::call::Call;
-
-/// Meant for the next server only (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+use crate::relay::{self, Onward};
 
 /// Passes a request on and answers with what comes back.
 pub(crate) async fn proxy(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body>, Status> {
     admit_connection(call, &[]).await?;
     let path = Paths::of(request.uri().path(), call.kind.namespaced());
-    if path.rest.is_empty() && [Method::GET, Method::HEAD].contains(request.method()) && !is_upgrade(&request)
+    if path.rest.is_empty()
+        && [Method::GET, Method::HEAD].contains(request.method())
+        && !relay::is_upgrade(&request)
     {
         return redirect(request.uri());
     }
@@ -64,11 +51,6 @@ impl Paths {
     }
 }
 
-fn is_upgrade(request: &Request<Body>) -> bool {
-    let connection = request.headers().get(header::CONNECTION).and_then(|v| v.to_str().ok());
-    connection.is_some_and(|value| value.to_ascii_lowercase().contains("upgrade"))
-}
-
 /// A page at the root has relative links, which need the slash.
 fn redirect(uri: &Uri) -> Result<Response<Body>, Status> {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -84,57 +66,33 @@ async fn send(
     shutdown: &Shutdown,
     backend: &Backend,
     path: &Paths,
-    mut request: Request<Body>,
+    request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let upgrade = is_upgrade(&request).then(|| request.headers().get(header::UPGRADE).cloned()).flatten();
-    let client = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
-    let host = request.headers().get(header::HOST).cloned();
-    let host = host.or_else(|| HeaderValue::from_str(request.uri().authority()?.as_str()).ok());
-    let (parts, body) = request.into_parts();
     let rest = if path.rest.is_empty() { "/" } else { path.rest.as_str() };
-    let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut passed = Request::new(body);
-    *passed.method_mut() = parts.method;
-    *passed.uri_mut() =
-        format!("{rest}{query}").parse().map_err(|_| Status::bad_request("the path is not valid"))?;
-    *passed.headers_mut() = outgoing(&parts.headers);
-    let headers = passed.headers_mut();
-    if let Some(upgrade) = &upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, upgrade.clone());
-    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let target = format!("{rest}{query}").parse();
+    let target = target.map_err(|_| Status::bad_request("the path is not valid"))?;
+    let Onward { request: mut passed, client } = Onward::new(request, target);
     if let Ok(uri) = HeaderValue::from_str(&format!("{}{rest}", path.prefix)) {
-        headers.insert("x-forwarded-uri", uri);
-    }
-    if let Some(host) = host {
-        headers.insert(header::HOST, host);
+        passed.headers_mut().insert("x-forwarded-uri", uri);
     }
     let answer = nodes.call(backend, passed).await;
-    let mut answer =
-        answer.map_err(|e| Status::unavailable(format!("error trying to reach service: {e}")))?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client) = client else { return Err(Status::bad_request("Upgrade request required")) };
-        let node = hyper::upgrade::on(&mut answer);
-        shutdown.spawn_until(join(client, node));
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *response.headers_mut() = answer.headers().clone();
+    let answer = answer.map_err(|e| Status::unavailable(format!("error trying to reach service: {e}")))?;
+    let mut response = relay::back(shutdown, client, answer)?;
+    let headers = response.headers_mut();
+    let bent = headers
+        .get(header::LOCATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|to| bend(to, backend, &path.prefix));
+    if let Some(location) = bent.and_then(|to| HeaderValue::from_str(&to).ok()) {
+        headers.insert(header::LOCATION, location);
+    }
+    if !is_page(headers) {
         return Ok(response);
     }
-    let stopped = shutdown.token().cancelled_owned();
-    let (parts, body) = answer.into_parts();
-    let pieces = BodyDataStream::new(body).take_until(Box::pin(stopped));
-    let (page, mut headers) = (is_page(&parts.headers), incoming(&parts.headers, backend, path));
-    let body = if page {
-        headers.remove(header::CONTENT_LENGTH);
-        Body::from_stream(relinked(pieces, backend.clone(), path.prefix.clone()))
-    } else {
-        Body::from_stream(pieces)
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = parts.status;
-    *response.headers_mut() = headers;
-    Ok(response)
+    headers.remove(header::CONTENT_LENGTH);
+    let (backend, prefix) = (backend.clone(), path.prefix.clone());
+    Ok(response.map(|page| Body::from_stream(relinked(page.into_data_stream(), backend, prefix))))
 }
 
 /// Whether links can be found in the body.
@@ -164,47 +122,6 @@ fn relinked<E>(
         std::future::ready(Some(piece.map(Bytes::from)))
     });
     changed.filter(|piece| std::future::ready(!piece.as_ref().is_ok_and(Bytes::is_empty)))
-}
-
-fn outgoing(headers: &HeaderMap) -> HeaderMap {
-    let mut out = without_hops(headers);
-    let secret = |name: &&HeaderName| {
-        **name == header::AUTHORIZATION
-            || name.as_str().starts_with("impersonate-")
-            || name.as_str().starts_with("x-remote-")
-    };
-    let secrets: Vec<HeaderName> = out.keys().filter(secret).cloned().collect();
-    for name in secrets {
-        out.remove(name);
-    }
-    out
-}
-
-fn without_hops(headers: &HeaderMap) -> HeaderMap {
-    let named: Vec<String> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    let stays = |name: &HeaderName| {
-        !HOP_BY_HOP.contains(&name.as_str()) && !named.iter().any(|other| other == name.as_str())
-    };
-    let kept = headers.iter().filter(|(name, _)| stays(name));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-fn incoming(headers: &HeaderMap, backend: &Backend, path: &Paths) -> HeaderMap {
-    let mut out = without_hops(headers);
-    let bent = out
-        .get(header::LOCATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|to| bend(to, backend, &path.prefix));
-    if let Some(location) = bent.and_then(|to| HeaderValue::from_str(&to).ok()) {
-        out.insert(header::LOCATION, location);
-    }
-    out
 }
 
 /// An address of the backend's own, as the caller has to ask for it; `None` if it leads

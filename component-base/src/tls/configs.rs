@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -45,6 +46,25 @@ impl Pki {
             .with_safe_default_protocol_versions()
             .map_err(refused)?
             .with_root_certificates(roots(self.authority_pem())?)
+            .with_client_auth_cert(chain, key)
+            .map_err(refused)?;
+        Ok(Arc::new(config))
+    }
+
+    /// How to call an aggregated API server as the front proxy; `verifier` judges the certificate it shows.
+    ///
+    /// # Errors
+    /// When rustls refuses the material.
+    pub fn front_proxy_config(
+        &self,
+        verifier: Arc<dyn ServerCertVerifier>,
+    ) -> Result<Arc<ClientConfig>, TlsError> {
+        let (chain, key) = chain_and_key(self.agent_client())?;
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(refused)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
             .with_client_auth_cert(chain, key)
             .map_err(refused)?;
         Ok(Arc::new(config))
