@@ -294,6 +294,10 @@ pub(crate) fn store_status(error: StoreError) -> Status {
             Status::unavailable(format!("the store cannot be reached: {detail}"))
         }
         StoreError::TooLarge(detail) => Status::new(api::Reason::RequestEntityTooLarge, detail),
+        StoreError::Sealed(text) => {
+            tracing::error!(text, "a stored object cannot be read or written");
+            Status::internal(text)
+        }
         StoreError::Closed => Status::unavailable("the server is shutting down"),
         StoreError::Conflict { key, .. } => {
             tracing::error!(key, "a store conflict reached a place that expects none");

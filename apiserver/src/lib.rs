@@ -40,6 +40,7 @@ mod webhook_client;
 
 pub mod discovery;
 pub mod document;
+pub mod encryption;
 pub mod openapi;
 pub mod storage;
 
@@ -221,6 +222,7 @@ pub async fn run(
         delegation_events,
     ));
     shutdown.spawn_until(aggregator::keep(Arc::clone(&server)));
+    shutdown.spawn_until(encryption::upkeep::run(Arc::clone(&server)));
     if let Some(listener) = listener {
         shutdown.spawn(serve::accept_loop(Arc::clone(&server), listener, acceptor));
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::call::Server;
 use crate::chain::method_not_allowed;
+use crate::encryption::upkeep;
 use crate::request::RequestInfo;
 use crate::{aggregator, authn, discovery, health, metrics, output};
 
@@ -19,6 +20,13 @@ pub(crate) async fn respond(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Status> {
     let path = info.path.trim_end_matches('/');
+    if path == upkeep::PATH {
+        return match info.verb {
+            "get" => Ok(output::json_value(StatusCode::OK, &upkeep::respond(server))),
+            "post" => Ok(output::json_value(StatusCode::OK, &upkeep::rotate(server)?)),
+            _ => Err(method_not_allowed()),
+        };
+    }
     if !["get", "head"].contains(&info.verb) {
         let known = path == "/version" || discovery::serve(&server.served.borrow(), "", path, "").is_some();
         return if known { Err(method_not_allowed()) } else { Ok(output::page_not_found()) };

@@ -11,6 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::encryption::{Encryption, SealError, is_sealed};
+
 mod hub;
 mod mailbox;
 mod past;
@@ -29,7 +31,7 @@ pub type Revision = u64;
 pub struct Entry {
     /// `/registry/...`
     pub key: Arc<str>,
-    /// JSON of the whole object.
+    /// JSON of the whole object; as stored if no key opens it ([`Entry::is_sealed`]).
     pub bytes: Bytes,
     /// Revision that created the key.
     pub create_revision: Revision,
@@ -37,6 +39,24 @@ pub struct Entry {
     pub mod_revision: Revision,
     /// Labels and fields for selectors, parsed from `bytes` at first use.
     pub index: OnceLock<api::object::Index>,
+}
+
+impl Entry {
+    /// Whether this is an encrypted object that could not be opened.
+    pub fn is_sealed(&self) -> bool {
+        is_sealed(&self.bytes)
+    }
+
+    /// The entry in clear.
+    fn opened(self: Arc<Self>, encryption: &Encryption) -> Result<Arc<Self>, StoreError> {
+        if !self.is_sealed() {
+            return Ok(self);
+        }
+        let bytes = encryption.open(&self.key, self.bytes.clone())?;
+        let Self { create_revision, mod_revision, .. } = *self;
+        let key = Arc::clone(&self.key);
+        Ok(Arc::new(Self { key, bytes, create_revision, mod_revision, index: OnceLock::new() }))
+    }
 }
 
 /// An encoded object that waits for its revision: the engine writes `head`, the revision in decimal, `tail`.
@@ -189,9 +209,27 @@ pub enum StoreError {
     /// More than the store takes at once; nothing was written.
     #[error("{0}")]
     TooLarge(String),
+    /// An object cannot be encrypted or decrypted; the text names the key and its file.
+    #[error("{0}")]
+    Sealed(String),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
+}
+
+impl From<SealError> for StoreError {
+    fn from(error: SealError) -> Self {
+        Self::Sealed(error.to_string())
+    }
+}
+
+/// What [`Store::reseal`] found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// Versions that were written again.
+    pub rewritten: u64,
+    /// Versions that no key opens; they stay as they are.
+    pub unreadable: u64,
 }
 
 /// Events in revision order; ends with an error when the watcher fell behind.
@@ -216,6 +254,16 @@ pub trait Store: Send + Sync {
     /// Whether keys go by themselves when the lifetime of their last [`Draft`] is over.
     fn expires(&self) -> bool {
         false
+    }
+
+    /// What encrypts and decrypts stored objects.
+    fn encryption(&self) -> Encryption {
+        Encryption::default()
+    }
+
+    /// Writes again everything that [`Encryption`] would store otherwise now. The objects do not change.
+    async fn reseal(&self) -> Result<Resealed, StoreError> {
+        Ok(Resealed::default())
     }
 
     /// The entry of a key, now or as of a revision.

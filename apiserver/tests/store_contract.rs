@@ -2,7 +2,7 @@
 //!
 //! `contract` runs the same cases against each engine of [`fixture::engines`]; `model` compares random
 //! histories with snapshots kept the naive way; `durability` kills and fills; `damage` damages every part of
-//! the files; `kills` kills again and again; `snapshots` saves and restores; `etcd` has etcd go away, others write to it and its limits met.
+//! the files; `encryption` has values sealed, keys changed and lost; `kills` kills again and again; `snapshots` saves and restores; `etcd` has etcd go away, others write to it and its limits met.
 
 #![expect(clippy::expect_used, reason = "a test ends where its set-up fails")]
 
@@ -12,6 +12,8 @@ mod contract;
 mod damage;
 #[path = "store_contract/durability.rs"]
 mod durability;
+#[path = "store_contract/encryption.rs"]
+mod encryption;
 #[path = "store_contract/etcd.rs"]
 mod etcd;
 #[path = "store_contract/etcd_server.rs"]

@@ -11,6 +11,10 @@ use api::quantity::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod api_server;
+
+use api_server::ApiServer;
+
 /// Where a cluster keeps everything unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/gantry";
 
@@ -58,6 +62,8 @@ pub struct Flags {
     /// Addresses of services [default: 10.43.0.0/16].
     #[arg(long, value_name = "CIDR")]
     pub service_cidr: Option<String>,
+    #[command(flatten)]
+    pub api_server: ApiServer,
 }
 
 /// Settings as a file has them; all optional.
@@ -86,6 +92,8 @@ pub struct File {
     pub pod_cidr: Option<String>,
     /// Addresses of services.
     pub service_cidr: Option<String>,
+    /// What only some clusters need of the API server.
+    pub api_server: Option<ApiServer>,
 }
 
 /// Which engine keeps the objects.
@@ -197,6 +205,8 @@ pub struct Config {
     pub pod_cidr: String,
     /// Addresses of services.
     pub service_cidr: String,
+    /// What only some clusters need of the API server.
+    pub api_server: ApiServer,
 }
 
 impl Flags {
@@ -241,6 +251,7 @@ impl Flags {
             kubeconfig_out: self.kubeconfig_out.or(file.kubeconfig_out),
             pod_cidr: cidr(self.pod_cidr, file.pod_cidr, "10.42.0.0/16")?,
             service_cidr: cidr(self.service_cidr, file.service_cidr, "10.43.0.0/16")?,
+            api_server: self.api_server.or(file.api_server.unwrap_or_default()),
         })
     }
 }

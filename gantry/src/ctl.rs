@@ -29,6 +29,7 @@ mod describe;
 mod diff;
 mod drain;
 mod edit;
+mod encryption;
 mod events;
 mod exec;
 mod explain;
@@ -158,6 +159,9 @@ pub enum Verb {
     Undo(undo::Arguments),
     /// Bring back an object that was deleted, with everything that went with it.
     Undelete(undelete::Arguments),
+    /// Show and change the keys of what is encrypted in the store.
+    #[command(subcommand)]
+    Encryption(encryption::Command),
     /// Wait until objects have a condition or a value, exist, or are gone.
     Wait(wait::Arguments),
 }
@@ -259,6 +263,7 @@ async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
         Verb::History(arguments) => Box::pin(history::run(connection, arguments)),
         Verb::Undo(arguments) => Box::pin(undo::run(connection, arguments)),
         Verb::Undelete(arguments) => Box::pin(undelete::run(connection, arguments)),
+        Verb::Encryption(command) => Box::pin(encryption::run(connection, command)),
         Verb::Wait(arguments) => Box::pin(wait::run(connection, arguments)),
     };
     running.await

@@ -71,6 +71,10 @@ pub fn run(command: Command) -> Result<()> {
             let time = rfc3339_seconds(RealClock::shared().now());
             let summary = snapshot::save(&place.directory()?, &file, env!("CARGO_PKG_VERSION"), &time)?;
             println!("saved {}: {}", file.display(), told(&summary));
+            println!(
+                "secrets in it are encrypted: it is of use only with the keys in {}, which are no part of it; keep a copy of them elsewhere",
+                keys(&place)
+            );
         }
         Command::Restore { file, place } => {
             let directory = place.directory()?;
@@ -80,7 +84,7 @@ pub fn run(command: Command) -> Result<()> {
             println!("restored {} into {}: {}", file.display(), directory.display(), told(&summary));
             if !place.data_dir.join("pki").exists() {
                 println!(
-                    "certificates and keys are no part of a snapshot: copy those of the old cluster to {} to keep its kubeconfigs and tokens valid, or new ones are made at the next start",
+                    "certificates and keys are no part of a snapshot: copy those of the old cluster to {} before the next start, or its secrets cannot be read (their keys are in encryption.yaml there) and its kubeconfigs and tokens are not valid",
                     place.data_dir.join("pki").display()
                 );
             }
@@ -91,6 +95,11 @@ pub fn run(command: Command) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where the keys of a cluster's secrets are unless it was told otherwise.
+fn keys(place: &Place) -> String {
+    place.data_dir.join("pki/encryption.yaml").display().to_string()
 }
 
 fn told(summary: &Summary) -> String {

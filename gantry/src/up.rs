@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use apiserver::encryption::Encryption;
 use apiserver::storage::{Store, embedded, etcd};
 use client::informer::Informers;
 use component_base::clock::{RealClock, SharedClock};
@@ -77,7 +78,7 @@ async fn serve(config: Config) -> Result<()> {
     let base = Base { clock: RealClock::shared(), rng: Rng::from_system(), shutdown: Shutdown::new() };
     base.shutdown.on_signals().context("cannot listen for signals")?;
     let data_dir = DataDir::open(&config.data_dir)?;
-    let store = open_store(&config, &data_dir, &base.clock).await?;
+    let store = open_store(&config, &data_dir, &base).await?;
     let outcome = serve_from(&config, &data_dir, &base, Arc::clone(&store)).await;
     base.shutdown.trigger();
     base.shutdown.drained().await;
@@ -85,7 +86,25 @@ async fn serve(config: Config) -> Result<()> {
     outcome
 }
 
-async fn open_store(config: &Config, data_dir: &DataDir, clock: &SharedClock) -> Result<Arc<dyn Store>> {
+/// Who holds the keys of what is encrypted in the store. Its own stand among the cluster's other keys: what is
+/// kept to bring a cluster back, or given to a second server, is one directory, and never a part of a snapshot.
+fn open_encryption(config: &Config, data_dir: &DataDir, base: &Base) -> Result<Encryption> {
+    let settings = &config.api_server;
+    let (clock, rng) = (Arc::clone(&base.clock), base.rng.clone());
+    Ok(match &settings.encryption_provider_config {
+        Some(file) => {
+            let follow = settings.encryption_provider_config_automatic_reload;
+            Encryption::given(file, follow, clock, rng)?
+        }
+        None => {
+            let shared = matches!(config.store, Engine::Etcd(_));
+            Encryption::own(&data_dir.path("pki").join("encryption.yaml"), shared, clock, rng)?
+        }
+    })
+}
+
+async fn open_store(config: &Config, data_dir: &DataDir, base: &Base) -> Result<Arc<dyn Store>> {
+    let clock = &base.clock;
     Ok(match &config.store {
         Engine::Memory => apiserver::storage::memory::Memory::open(),
         Engine::Embedded => {
@@ -93,11 +112,14 @@ async fn open_store(config: &Config, data_dir: &DataDir, clock: &SharedClock) ->
             let history = config.history.age.unwrap_or(usual.history);
             let history_bytes = config.history.bytes.unwrap_or(usual.history_bytes);
             let limits = embedded::Limits { history, history_bytes, ..usual };
-            embedded::Embedded::open_with(&data_dir.path("store"), Arc::clone(clock), limits)?
+            let encryption = open_encryption(config, data_dir, base)?;
+            embedded::Embedded::open_sealed(&data_dir.path("store"), Arc::clone(clock), limits, encryption)?
         }
         Engine::Etcd(endpoints) => {
             let usual = etcd::Options::default();
-            let options = etcd::Options { history: config.history.age.or(usual.history), ..usual };
+            let encryption = open_encryption(config, data_dir, base)?;
+            let options =
+                etcd::Options { history: config.history.age.or(usual.history), encryption, ..usual };
             etcd::Etcd::open_with(endpoints.clone(), Arc::clone(clock), options).await?
         }
     })

@@ -74,9 +74,11 @@ impl Patch {
         self.tree.duplicates.clone()
     }
 
-    /// What upstream shows of a patch whose outcome it cannot decode: the outcome, or the strategic patch.
-    fn shown(&self, patched: &Value) -> String {
+    /// What upstream shows of a patch whose outcome it cannot decode: the outcome, or the strategic patch. Not of
+    /// secrets: the outcome has values that who may patch them may not be allowed to read.
+    fn shown(&self, call: &Call, patched: &Value) -> String {
         match self.algorithm {
+            _ if !call.stored.strategy.secret_fields().is_empty() => "<hidden>".to_owned(),
             Algorithm::Strategic => api::patch::go_value(&self.tree.value),
             _ => patched.to_string(),
         }
@@ -195,7 +197,7 @@ pub(crate) async fn respond_part(
     }
     let written = registry::update(call, &call.info.name, part, |current| {
         let patched = patch.apply(call.kind.schema(), current)?;
-        let shown = patch.shown(&patched);
+        let shown = patch.shown(call, &patched);
         let mut patched = body::check(call, patched, patch.duplicates())
             .map_err(|status| undecodable(call, &patch, status, shown))?;
         registry::metadata::agree_named(call, &mut patched)?;

@@ -17,8 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::hub::{Hub, RingLimits};
 use super::past::{self, Past};
 use super::{
-    Author, Committed, Entry, Event, EventStream, Operation, Page, Revision, Store, StoreError, Version,
+    Author, Change, Committed, Entry, Event, EventStream, Operation, Page, Resealed, Revision, Store,
+    StoreError, Version,
 };
+use crate::encryption::Encryption;
 
 mod disk;
 mod lock;
@@ -70,6 +72,7 @@ pub struct Embedded {
     /// For history; gone once the store is closed.
     reader: Arc<Mutex<Option<Connection>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    encryption: Encryption,
 }
 
 impl Embedded {
@@ -88,6 +91,19 @@ impl Embedded {
     /// # Errors
     /// As [`Embedded::open`].
     pub fn open_with(directory: &Path, clock: SharedClock, limits: Limits) -> Result<Arc<Self>, StoreError> {
+        Self::open_sealed(directory, clock, limits, Encryption::default())
+    }
+
+    /// Opens a store whose values are encrypted. Those that no key opens are refused when they are asked for.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn open_sealed(
+        directory: &Path,
+        clock: SharedClock,
+        limits: Limits,
+        encryption: Encryption,
+    ) -> Result<Arc<Self>, StoreError> {
         let engine = |source: std::io::Error| StoreError::Engine {
             act: format!("open the store in {}", directory.display()),
             source: source.into(),
@@ -103,7 +119,13 @@ impl Embedded {
                 .pragma_update(None, "max_page_count", pages)
                 .map_err(disk::failed("limit the store's size"))?;
         }
-        let loaded = disk::load(&connection).map_err(place)?;
+        let mut loaded = disk::load(&connection).map_err(place)?;
+        for entry in loaded.current.values_mut() {
+            // One that no key opens stays as it is: it is refused when it is asked for.
+            if let Ok(opened) = Arc::clone(entry).opened(&encryption) {
+                *entry = opened;
+            }
+        }
         let authors = disk::Authors::load(&connection)?;
         let reader = disk::open_reader(&path)?;
         let ring = RingLimits { events: limits.ring_events, bytes: limits.ring_bytes };
@@ -120,12 +142,13 @@ impl Embedded {
             sweep_failed: false,
             events_since: 0,
             authors,
+            encryption: encryption.clone(),
             _lock: lock,
         };
         let thread =
             std::thread::Builder::new().name("store".to_owned()).spawn(|| writer.run()).map_err(engine)?;
         let (reader, thread) = (Arc::new(Mutex::new(Some(reader))), Mutex::new(Some(thread)));
-        Ok(Arc::new(Self { hub, requests, reader, thread }))
+        Ok(Arc::new(Self { hub, requests, reader, thread, encryption }))
     }
 
     /// Reads history off the async threads, in one snapshot in which `at` is readable.
@@ -164,6 +187,10 @@ fn located(error: StoreError, path: &Path) -> StoreError {
 }
 
 impl Past for Embedded {
+    fn seals(&self) -> Encryption {
+        self.encryption.clone()
+    }
+
     async fn entry(&self, key: &str, at: Revision) -> Result<Option<Arc<Entry>>, StoreError> {
         let key = key.to_owned();
         self.history(at, move |disk| disk::past::entry_at(disk, &key, at)).await
@@ -192,6 +219,30 @@ impl Store for Embedded {
         self.hub.revision()
     }
 
+    fn encryption(&self) -> Encryption {
+        self.encryption.clone()
+    }
+
+    async fn reseal(&self) -> Result<Resealed, StoreError> {
+        let mut all = Resealed::default();
+        for prefix in self.encryption.prefixes() {
+            let mut after = disk::reseal::Place::default();
+            loop {
+                let slice = self.ask(|answer| Request::Reseal(prefix.clone(), after, answer)).await?;
+                all.rewritten += slice.found.rewritten;
+                all.unreadable += slice.found.unreadable;
+                match slice.next {
+                    Some(next) => after = next,
+                    None => break,
+                }
+            }
+        }
+        if all.rewritten > 0 {
+            self.ask(Request::ForgetLog).await?;
+        }
+        Ok(all)
+    }
+
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<Entry>>, StoreError> {
         past::get(&self.hub, self, key, at).await
     }
@@ -211,12 +262,19 @@ impl Store for Embedded {
         operations: Vec<Operation>,
         author: Option<Arc<Author>>,
     ) -> Result<Committed, StoreError> {
+        for operation in &operations {
+            if let Change::Put(_) = operation.change {
+                self.encryption.writable(&operation.key)?;
+            }
+        }
         self.ask(|answer| Request::Transact(Transaction { operations, author, answer })).await
     }
 
     async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {
         let key = key.to_owned();
-        self.history(Revision::MAX, move |disk| disk::past::versions(disk, &key, limit)).await
+        let versions =
+            self.history(Revision::MAX, move |disk| disk::past::versions(disk, &key, limit)).await?;
+        past::opened_versions(versions, &self.encryption)
     }
 
     async fn removals(
@@ -229,7 +287,7 @@ impl Store for Embedded {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
         let read =
             move |disk: &Connection| disk::past::removals(disk, (&prefix, after.as_deref()), since, limit);
-        self.history(Revision::MAX, read).await
+        past::opened_versions(self.history(Revision::MAX, read).await?, &self.encryption)
     }
 
     async fn revision_at(&self, time: i64) -> Result<Revision, StoreError> {

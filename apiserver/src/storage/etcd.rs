@@ -27,14 +27,17 @@ use tokio::sync::watch;
 use super::hub::{Hub, RingLimits};
 use super::past::{self, Past};
 use super::{
-    Author, Committed, Entry, Event, EventStream, Operation, Page, Revision, Store, StoreError, Version,
+    Author, Committed, Entry, Event, EventStream, Operation, Page, Resealed, Revision, Store, StoreError,
+    Version,
 };
+use crate::encryption::Encryption;
 
 mod authors;
 mod connection;
 mod follower;
 mod history;
 mod leases;
+mod reseal;
 mod transaction;
 mod value;
 
@@ -67,6 +70,8 @@ pub struct Options {
     pub ring_events: usize,
     /// Bytes that recent events keep in memory.
     pub ring_bytes: usize,
+    /// What encrypts values.
+    pub encryption: Encryption,
 }
 
 impl Default for Options {
@@ -77,6 +82,7 @@ impl Default for Options {
             history: Some(Duration::from_mins(5)),
             ring_events: 8_192,
             ring_bytes: 16 << 20,
+            encryption: Encryption::default(),
         }
     }
 }
@@ -137,7 +143,7 @@ impl Etcd {
         clock: SharedClock,
         options: Options,
     ) -> Result<Arc<Self>, StoreError> {
-        let root = Root { start: options.root };
+        let root = Root { start: options.root, encryption: options.encryption };
         let (endpoint, connection, position) = follower::first(&endpoints).await?;
         let act = || failed("read what etcd holds");
         let floor = connection.floor().await.map_err(act())?;
@@ -237,7 +243,7 @@ impl Etcd {
         for version in &mut versions {
             authors::sign(&connection, &self.shared.root, version).await?;
         }
-        Ok(versions)
+        past::opened_versions(versions, &self.shared.root.encryption)
     }
 
     async fn prepare(&self, at: Option<Revision>) -> Result<(), StoreError> {
@@ -274,6 +280,10 @@ impl Shared {
 }
 
 impl Past for Etcd {
+    fn seals(&self) -> Encryption {
+        self.shared.root.encryption.clone()
+    }
+
     async fn entry(&self, key: &str, at: Revision) -> Result<Option<Arc<Entry>>, StoreError> {
         history::entry_at(&*self.shared.connection()?, &self.shared.root, key, at).await
     }
@@ -305,6 +315,19 @@ impl Past for Etcd {
 impl Store for Etcd {
     fn revision(&self) -> Revision {
         self.shared.hub.revision()
+    }
+
+    fn encryption(&self) -> Encryption {
+        self.shared.root.encryption.clone()
+    }
+
+    async fn reseal(&self) -> Result<Resealed, StoreError> {
+        let connection = self.shared.connection()?;
+        let mut all = Resealed::default();
+        for prefix in self.shared.root.encryption.prefixes() {
+            reseal::rewrite(&connection, &self.shared.root, &prefix, &mut all).await?;
+        }
+        Ok(all)
     }
 
     async fn know(&self, asked: Revision) -> Result<(), StoreError> {

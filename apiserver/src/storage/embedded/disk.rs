@@ -16,15 +16,18 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::snapshot;
+use crate::encryption::Encryption;
 use crate::storage::hub::key_of;
 use crate::storage::{Author, Entry, Event, Page, Revision, StoreError, Version};
 
 pub(super) mod past;
+pub(super) mod reseal;
 pub(super) mod sweep;
 
 /// The layout of the file; raised when an older Gantry could not read what this one writes. Format 1 had
-/// no authors, format 2 no checks in its marks; they are brought up to date when they are opened.
-pub(super) const FORMAT: i64 = 3;
+/// no authors, format 2 no checks in its marks, format 3 no encrypted values; they are brought up to date when
+/// they are opened.
+pub(super) const FORMAT: i64 = 4;
 
 /// `gntr` in the file's header, so that `file` and we can tell it from any other SQLite file.
 const APPLICATION_ID: i64 = 0x676e_7472;
@@ -150,6 +153,7 @@ fn make(path: &Path) -> Result<(), StoreError> {
         .execute_batch(&format!(
             "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
         ))
+        .and_then(|()| check_marks(&connection))
         .and_then(|()| finish_format(&connection))
         .map_err(failed(&act))?;
     connection.close().map_err(|(_, error)| failed(&act)(error))?;
@@ -169,18 +173,26 @@ pub(super) fn bring_up_to_date(connection: &Connection) -> Result<(), StoreError
         if format == 1 {
             add_authors(connection)?;
         }
+        if format < 3 {
+            check_marks(connection)?;
+        }
         finish_format(connection)
     };
     steps().map_err(failed("bring the store's file up to date"))
 }
 
-/// Checks the marks of a new file, or of one of format 2, and ends the transaction.
-fn finish_format(connection: &Connection) -> rusqlite::Result<()> {
+/// Checks the marks of a new file, or of one of format 2, within the surrounding transaction.
+fn check_marks(connection: &Connection) -> rusqlite::Result<()> {
     for name in [FLOOR, SWEPT] {
         let plain: i64 =
             connection.query_row("SELECT revision FROM marks WHERE name = ?1", [name], |row| row.get(0))?;
         set_mark(connection, name, plain.cast_unsigned())?;
     }
+    Ok(())
+}
+
+/// Names the present format and ends the transaction.
+fn finish_format(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("PRAGMA user_version = {FORMAT}; COMMIT;"))
 }
 
@@ -344,11 +356,20 @@ impl Authors {
     }
 }
 
-/// Writes events, each with its author, within the surrounding transaction; `time` is in milliseconds
+/// The values of events where they are not stored as they are in memory.
+pub(super) fn sealed(events: &[Event], encryption: &Encryption) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    let seal = |event: &Event| match &event.entry {
+        Some(entry) => Ok(encryption.seal(&entry.key, &entry.bytes)?),
+        None => Ok(None),
+    };
+    events.iter().map(seal).collect()
+}
+
+/// Writes events and their encrypted values, each with its author, within the surrounding transaction; `time` is in milliseconds
 /// since 1970.
 pub(super) fn write(
     connection: &Connection,
-    events: &[Event],
+    (events, sealed): (&[Event], &[Option<Vec<u8>>]),
     authors: (&[Option<Arc<Author>>], &mut Authors),
     time: i64,
 ) -> rusqlite::Result<()> {
@@ -357,11 +378,12 @@ pub(super) fn write(
     let mut keys = connection.prepare_cached("INSERT INTO keys VALUES (?1, ?2, ?3)")?;
     let (authors, numbers) = authors;
     let (mut revision, mut slot, mut total) = (0, 0, 0_u64);
-    for (event, author) in events.iter().zip(authors) {
+    for ((event, sealed), author) in events.iter().zip(sealed).zip(authors) {
         slot = if event.revision == revision { slot + 1 } else { 0 };
         revision = event.revision;
         let (id, key) = (id_floor(revision) + slot, key_of(event));
-        let value = event.entry.as_ref().map(|entry| &entry.bytes[..]);
+        let clear = event.entry.as_ref().map(|entry| &entry.bytes[..]);
+        let value = sealed.as_deref().or(clear);
         let created = event.entry.as_ref().map_or(0, |entry| entry.create_revision).cast_signed();
         let author = numbers.number(connection, author.as_ref())?;
         let sum = checksum(id, created, time, author, key, value);
@@ -416,15 +438,17 @@ fn damaged(id: i64, key: &str) -> StoreError {
 }
 
 fn row_by_id(connection: &Connection, key: &str, id: i64) -> Result<Stored, StoreError> {
+    row_by_number(connection, id)?.ok_or_else(|| damaged(id, key))
+}
+
+/// The version of a row id, if there is one.
+fn row_by_number(connection: &Connection, id: i64) -> Result<Option<Stored>, StoreError> {
     let act = "read a revision";
     let mut statement = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM revisions WHERE id = ?1"))
         .map_err(failed(act))?;
     let mut rows = statement.query([id]).map_err(failed(act))?;
-    match rows.next().map_err(failed(act))? {
-        Some(found) => row(found),
-        None => Err(damaged(id, key)),
-    }
+    rows.next().map_err(failed(act))?.map(row).transpose()
 }
 
 /// Reads current entries and counters.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::lock::DirectoryLock;
 use super::{Limits, disk};
+use crate::encryption::Encryption;
 use crate::storage::hub::Hub;
 use crate::storage::stage::Stage;
 use crate::storage::{Author, Committed, Operation, Revision, StoreError};
@@ -36,6 +37,10 @@ pub(super) enum Request {
     Transact(Transaction),
     /// Raise the floor.
     Compact(Revision, oneshot::Sender<Result<(), StoreError>>),
+    /// Write a slice of a prefix's versions again as they are encrypted now.
+    Reseal(String, disk::reseal::Place, oneshot::Sender<Result<disk::reseal::Slice, StoreError>>),
+    /// Empty the write-ahead log: it holds pages as they were.
+    ForgetLog(oneshot::Sender<Result<(), StoreError>>),
     /// Finish.
     Close,
 }
@@ -65,6 +70,7 @@ pub(super) struct Writer {
     pub(super) events_since: usize,
     /// The numbers of authors on the disk.
     pub(super) authors: disk::Authors,
+    pub(super) encryption: Encryption,
     /// Released last, when the file is closed.
     pub(super) _lock: DirectoryLock,
 }
@@ -79,16 +85,26 @@ impl Writer {
                         break;
                     }
                 }
-                Request::Compact(floor, answer) => {
-                    // A caller that went away does not want the answer.
-                    let _unheard = answer.send(self.raise_floor(floor));
-                }
                 Request::Close => break,
+                other => self.serve(other),
             }
             self.sweep_slice();
         }
         self.requests.close();
         self.hub.close();
+    }
+
+    /// Answers what is no transaction; a caller that went away does not want the answer.
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Compact(floor, answer) => drop(answer.send(self.raise_floor(floor))),
+            Request::Reseal(prefix, after, answer) => {
+                let slice = disk::reseal::slice(&mut self.connection, &self.encryption, &prefix, after);
+                drop(answer.send(slice));
+            }
+            Request::ForgetLog(answer) => drop(answer.send(disk::reseal::forget_log(&self.connection))),
+            Request::Transact(_) | Request::Close => {}
+        }
     }
 
     /// The next request; sweeps while there is none, then waits without using the processor.
@@ -130,11 +146,11 @@ impl Writer {
         self.settle(stage, answers);
         match after {
             Some(Request::Close) => std::ops::ControlFlow::Break(()),
-            Some(Request::Compact(floor, answer)) => {
-                let _unheard = answer.send(self.raise_floor(floor));
+            Some(other) => {
+                self.serve(other);
                 std::ops::ControlFlow::Continue(())
             }
-            Some(Request::Transact(_)) | None => std::ops::ControlFlow::Continue(()),
+            None => std::ops::ControlFlow::Continue(()),
         }
     }
 
@@ -163,8 +179,9 @@ impl Writer {
         let act = "write to the store";
         let transaction = self.connection.transaction().map_err(disk::failed(act))?;
         let time = self.clock.now().as_millisecond();
+        let values = disk::sealed(stage.events(), &self.encryption)?;
         let authors = (stage.authors(), &mut self.authors);
-        let written = disk::write(&transaction, stage.events(), authors, time)
+        let written = disk::write(&transaction, (stage.events(), &values), authors, time)
             .and_then(|()| transaction.commit())
             .map_err(disk::failed(act));
         if written.is_err() {

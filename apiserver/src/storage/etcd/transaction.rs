@@ -13,7 +13,7 @@ use etcd_client::{
 };
 
 use super::authors;
-use super::value::{Root, encode, number, revision};
+use super::value::{Root, number, revision};
 use crate::storage::hub::Hub;
 use crate::storage::stage::{has_repeated_key, splice};
 use crate::storage::{Author, Change, Committed, Entry, Expect, Operation, StoreError};
@@ -23,16 +23,23 @@ pub(super) struct Plan {
     operations: Vec<Operation>,
     /// For each operation what stands at its key, as far as it is known here.
     known: Vec<Option<Arc<Entry>>>,
+    /// For each operation the value it puts.
+    values: Vec<Option<Vec<u8>>>,
 }
 
 /// What an operation does when all expectations hold, and whether etcd is to send back what stood there.
-fn action(operation: &Operation, send_back: bool, lease: Option<i64>) -> Option<TxnOp> {
+fn action(
+    operation: &Operation,
+    value: Option<&Vec<u8>>,
+    send_back: bool,
+    lease: Option<i64>,
+) -> Option<TxnOp> {
     let key = operation.key.as_str();
     match &operation.change {
         Change::Put(draft) => {
             let options = PutOptions::new().with_lease(draft.lifetime.and(lease).unwrap_or_default());
             let options = if send_back { options.with_prev_key() } else { options };
-            Some(TxnOp::put(key, encode(draft), Some(options)))
+            Some(TxnOp::put(key, value?.clone(), Some(options)))
         }
         Change::Delete => Some(TxnOp::delete(key, send_back.then(|| DeleteOptions::new().with_prev_key()))),
         Change::Check => send_back.then(|| TxnOp::get(key, None)),
@@ -74,7 +81,12 @@ impl Plan {
             }
         });
         let known = known.collect();
-        Ok(Self { operations, known })
+        let value = |operation: &Operation| match &operation.change {
+            Change::Put(draft) => root.encode(&operation.key, draft).map(Some),
+            Change::Delete | Change::Check => Ok(None),
+        };
+        let values = operations.iter().map(value).collect::<Result<_, StoreError>>()?;
+        Ok(Self { operations, known, values })
     }
 
     /// Whether etcd is to send back what stands at an operation's key.
@@ -97,7 +109,9 @@ impl Plan {
         let compares: Vec<Compare> = self.operations.iter().map(compare).collect();
         let numbered = self.operations.iter().enumerate();
         let mut actions: Vec<TxnOp> = numbered
-            .filter_map(|(number, operation)| action(operation, self.sends_back(number), lease))
+            .filter_map(|(number, operation)| {
+                action(operation, self.values[number].as_ref(), self.sends_back(number), lease)
+            })
             .collect();
         let changes = |operation: &Operation| match operation.change {
             Change::Put(_) => true,

@@ -1,6 +1,6 @@
 //! What stands in etcd, and how it becomes an [`Entry`].
 //!
-//! Entry points: [`encode`] and [`Root::entry`]. An object is stored with an empty
+//! Entry points: [`Root::encode`] and [`Root::entry`]. An object is stored with an empty
 //! `metadata.resourceVersion`, because etcd numbers a transaction only when it is done. Reading parses
 //! the JSON once without building it, which checks it and borrows the text between the quotes; where
 //! that text stands is the gap, whatever the order of the fields and whoever wrote them. An object
@@ -14,13 +14,16 @@ use etcd_client::KeyValue;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::storage::{Draft, Entry, Revision};
+use crate::encryption::{Encryption, is_sealed};
+use crate::storage::{Draft, Entry, Revision, StoreError};
 
 /// The part of etcd's keys that is ours.
 #[derive(Debug, Clone)]
 pub(super) struct Root {
     /// What our keys start with.
     pub(super) start: String,
+    /// What encrypts their values.
+    pub(super) encryption: Encryption,
 }
 
 /// The gap, borrowed from the text it was found in.
@@ -34,11 +37,6 @@ struct Outer<'a> {
 struct Inner<'a> {
     #[serde(borrow, rename = "resourceVersion")]
     gap: &'a str,
-}
-
-/// What is written to etcd.
-pub(super) fn encode(draft: &Draft) -> Vec<u8> {
-    [&draft.head[..], &draft.tail[..]].concat()
 }
 
 /// etcd's numbers are never negative; ours are never that large.
@@ -64,6 +62,12 @@ pub(super) fn end_of(prefix: &str) -> Vec<u8> {
 }
 
 impl Root {
+    /// What is written to etcd.
+    pub(super) fn encode(&self, key: &str, draft: &Draft) -> Result<Vec<u8>, StoreError> {
+        let clear = [&draft.head[..], &draft.tail[..]].concat();
+        Ok(self.encryption.seal(key, &clear)?.unwrap_or(clear))
+    }
+
     /// A key of ours.
     pub(super) fn key<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
         std::str::from_utf8(key).ok().filter(|key| key.starts_with(&self.start))
@@ -82,7 +86,7 @@ impl Root {
     pub(super) fn entry(&self, found: &KeyValue) -> Option<Arc<Entry>> {
         let key = self.key(found.key())?;
         let mod_revision = revision(found.mod_revision());
-        let Some(bytes) = splice(found.value(), mod_revision) else {
+        let Some(bytes) = self.opened(key, found.value(), mod_revision) else {
             tracing::warn!(key, "what etcd holds there is no JSON object; it is left alone and not shown");
             return None;
         };
@@ -93,6 +97,18 @@ impl Root {
             mod_revision,
             index: OnceLock::new(),
         }))
+    }
+
+    /// The object in clear with its revision filled in; as it is stored if no key opens it.
+    fn opened(&self, key: &str, value: &[u8], revision: Revision) -> Option<Bytes> {
+        if !is_sealed(value) {
+            return splice(value, revision);
+        }
+        let stored = Bytes::copy_from_slice(value);
+        match self.encryption.open(key, stored.clone()) {
+            Ok(clear) => splice(&clear, revision),
+            Err(_refused_when_asked_for) => Some(stored),
+        }
     }
 }
 
