@@ -169,6 +169,8 @@ pub struct Kind {
     pub subresources: Vec<Subresource>,
     /// Printed columns; none means name and age. See [`crate::table`].
     pub columns: Vec<Column>,
+    /// All that the columns read, as [`crate::table::Shape`] takes it; empty if nobody has said.
+    pub printed_from: &'static [&'static str],
     /// Field selectors beyond `metadata.name` and `metadata.namespace`, as JSON paths `a.b.c` into the
     /// stored form; the list [`crate::object::Index::parse`] takes.
     pub selectable_fields: Vec<Text>,
@@ -390,6 +392,13 @@ impl Kind {
         self
     }
 
+    /// Says what the printed columns read, which makes long lists cheaper.
+    #[must_use]
+    pub fn printed_from(mut self, paths: &'static [&'static str]) -> Self {
+        self.printed_from = paths;
+        self
+    }
+
     /// Stores in another row's form.
     #[must_use]
     pub fn stored_as(mut self, converted: Converted) -> Self {
@@ -460,6 +469,7 @@ pub fn plain(
         verbs: vec!["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: Vec::new(),
         columns: Vec::new(),
+        printed_from: &[],
         selectable_fields: Vec::new(),
         field_aliases: Vec::new(),
         definition: definition(group, version, kind).into(),

@@ -2,12 +2,16 @@
 //!
 //! Entry point: [`Tables`], which makes a Table as a whole or row by row. Source: KEP-492 (server-side printing).
 
+mod shape;
+
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::kinds::{Column, Kind, columns};
+
+pub use shape::Shape;
 
 /// What of each object comes with its row (`?includeObject=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,7 +10,8 @@ use api::{KindTable, Reason, Status};
 use axum::body::Body;
 use component_base::user::UserInfo;
 use futures::FutureExt as _;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use parking_lot::Mutex;
 use tracing::Instrument as _;
 
@@ -160,10 +161,7 @@ async fn dispatch(
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     if !info.is_resource() {
-        return match health::respond(&server, &info, request.uri()).await {
-            Some(response) => Ok(response),
-            None => paths::respond(&server, &info, &query_pairs(request.uri())?, request.headers()).await,
-        };
+        return Box::pin(no_resource(&server, &info, request.uri(), request.headers())).await;
     }
     let kinds = server.kinds();
     let Some(kind) = kinds.resource(&info.group, &info.version, &info.resource).cloned() else {
@@ -180,6 +178,18 @@ async fn dispatch(
     let mut response = route(&call, request).await?;
     warnings::write(&call.warnings.lock(), response.headers_mut());
     Ok(response)
+}
+
+async fn no_resource(
+    server: &Server,
+    info: &RequestInfo,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Status> {
+    match health::respond(server, info, uri).await {
+        Some(response) => Ok(response),
+        None => paths::respond(server, info, &query_pairs(uri)?, headers).await,
+    }
 }
 
 /// 404 for a resource that is not served: of a version of ours as a `Status`, else without a word of the API.
@@ -206,26 +216,29 @@ async fn route(call: &Arc<Call>, request: Request<Body>) -> Result<Response<Body
         return Err(if listed { method_not_allowed() } else { Status::no_such_path() });
     }
     if !call.kind.is_stored() {
-        return computed(call, request).await;
+        return Box::pin(computed(call, request)).await;
     }
     if !info.subresource.is_empty() {
-        return subresources::respond(call, request).await;
+        return Box::pin(subresources::respond(call, request)).await;
     }
     let needs_name = ["update", "patch"].contains(&info.verb) && info.name.is_empty();
     if needs_name || !call.kind.verbs.contains(&info.verb) {
         return Err(method_not_allowed());
     }
-    match info.verb {
-        "get" => handlers::get::respond(call, request.headers()).await,
-        "list" => handlers::list::respond(call, request.headers()).await,
-        "watch" => handlers::watch::respond(call, request.headers()).await,
-        "create" => handlers::create::respond(call, request).await,
-        "update" => handlers::update::respond(call, request).await,
-        "patch" => handlers::patch::respond(call, request).await,
-        "delete" => handlers::delete::respond(call, request).await,
-        "deletecollection" => handlers::delete::respond_collection(call, request).await,
-        _ => Err(method_not_allowed()),
-    }
+    // A box each: unboxed, every request's future would have room for the largest of them, and be moved
+    // about with it.
+    let answer: BoxFuture<'_, _> = match info.verb {
+        "get" => Box::pin(handlers::get::respond(call, request.headers())),
+        "list" => Box::pin(handlers::list::respond(call, request.headers())),
+        "watch" => Box::pin(handlers::watch::respond(call, request.headers())),
+        "create" => Box::pin(handlers::create::respond(call, request)),
+        "update" => Box::pin(handlers::update::respond(call, request)),
+        "patch" => Box::pin(handlers::patch::respond(call, request)),
+        "delete" => Box::pin(handlers::delete::respond(call, request)),
+        "deletecollection" => Box::pin(handlers::delete::respond_collection(call, request)),
+        _ => return Err(method_not_allowed()),
+    };
+    answer.await
 }
 
 /// Kinds that are not stored: answers are computed, or a request does something.

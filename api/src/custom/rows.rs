@@ -79,6 +79,7 @@ fn row(crd: &Value, version: &Value, resource: &Arc<CustomResource>) -> Option<K
         verbs: VERBS.to_vec(),
         subresources: served_below(&custom),
         columns: printed(&version["additionalPrinterColumns"]),
+        printed_from: &[],
         selectable_fields: version["selectableFields"]
             .as_array()
             .into_iter()

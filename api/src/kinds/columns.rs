@@ -27,7 +27,7 @@ pub(super) use extensions::{
 pub(super) use network::{endpoint_slice, endpoints, service};
 pub(super) use networking::{ingress, ingress_class, ip_address, network_policy, service_cidr};
 pub(super) use node::node;
-pub(super) use pod::pod;
+pub(super) use pod::{POD_FIELDS, pod};
 pub(super) use policy::{pod_disruption_budget, resource_quota};
 pub(super) use rbac::{role, role_binding};
 pub(super) use resource::{resource_claim, resource_slice};

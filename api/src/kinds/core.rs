@@ -138,4 +138,5 @@ fn pod() -> Kind {
         .aliases(&[("spec.host", "spec.nodeName")])
         .rules(Pod)
         .printed(columns::pod())
+        .printed_from(columns::POD_FIELDS)
 }

@@ -20,8 +20,10 @@ fn check(word: &str, mut object: Value, expect: &str) {
     }
     object["kind"] = kind.kind.as_ref().into();
     object["apiVersion"] = kind.api_version().into();
-    let rendered =
-        Tables::of(&kind, V1, NOW.parse().unwrap(), IncludeObject::None).table([&object], Value::Null);
+    let tables = Tables::of(&kind, V1, NOW.parse().unwrap(), IncludeObject::None);
+    let rendered = tables.table([&object], Value::Null);
+    let shaped = Shape::of(kind.printed_from).read(object.to_string().as_bytes()).unwrap();
+    assert_eq!(tables.row(&shaped), rendered["rows"][0], "{word}: printed_from lacks a field of {object}");
     let cells = rendered["rows"][0]["cells"].as_array().unwrap();
     let definitions = rendered["columnDefinitions"].as_array().unwrap();
     assert_eq!(cells.len(), definitions.len());

@@ -7,6 +7,29 @@ use super::workload::is_true;
 use super::{Column, NONE, age, int, items, name, or, str, text};
 use crate::{object, time};
 
+/// What the columns of a pod read.
+pub(in crate::kinds) const POD_FIELDS: &[&str] = &[
+    "kind",
+    "metadata.name",
+    "metadata.creationTimestamp",
+    "metadata.deletionTimestamp",
+    "spec.containers.name",
+    "spec.initContainers.name",
+    "spec.initContainers.restartPolicy",
+    "spec.nodeName",
+    "spec.readinessGates",
+    "status.conditions.type",
+    "status.conditions.status",
+    "status.conditions.reason",
+    "status.containerStatuses",
+    "status.initContainerStatuses",
+    "status.nominatedNodeName",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.reason",
+];
+
 pub(in crate::kinds) fn pod() -> Vec<Column> {
     vec![
         name(),

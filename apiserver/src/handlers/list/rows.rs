@@ -1,12 +1,12 @@
 //! Rows of a Table, each made of one object's bytes: cells need a tree, but the metadata a row brings along is
-//! copied as it stands, and what no column shows is not read.
+//! copied as it stands, and what no column shows is left out of the tree.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Status;
-use api::table::{IncludeObject, Tables};
+use api::table::{IncludeObject, Shape, Tables};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -24,6 +24,7 @@ pub(super) struct Rows {
     pub(super) tables: Tables,
     include: IncludeObject,
     api_version: &'static str,
+    shape: Shape,
     call: Arc<Call>,
 }
 
@@ -33,15 +34,19 @@ impl Rows {
         let include = output::include_object(call)?;
         let api_version = accepted.meta_version();
         let tables = Tables::of(&call.kind, api_version, call.server.clock.now(), IncludeObject::None);
-        Ok(Self { tables, include, api_version, call: Arc::clone(call) })
+        let shape = Shape::of(call.kind.printed_from);
+        Ok(Self { tables, include, api_version, shape, call: Arc::clone(call) })
     }
 
     /// The row of a stored object; `None` if its bytes are not what this server stores.
     pub(super) fn row(&self, stored: &Bytes) -> Option<String> {
         let bytes = self.call.visible(stored).ok()?;
         // Columns of a custom kind may show anything.
-        let item =
-            if self.call.kind.is_custom() { serde_json::from_slice(&bytes) } else { without_owners(&bytes) };
+        let item = if self.call.kind.is_custom() || self.shape != Shape::default() {
+            self.shape.read(&bytes)
+        } else {
+            without_owners(&bytes)
+        };
         let row = self.tables.row(&item.ok()?).to_string();
         let object = match self.include {
             IncludeObject::None => return Some(row),
