@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         kinds: api::kinds::builtin(),
         timeouts: apiserver::Timeouts::default(),
         admission: apiserver::Switches::default(),
+        authentication: apiserver::AuthenticationSettings::default(),
     };
     let store = apiserver::storage::memory::Memory::open();
     let running = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await?;

@@ -1,43 +1,124 @@
-//! Who is asking: in-process identity, client certificate, bearer token, or nobody.
+//! Who is asking: an ordered table of authenticators, of which the first that knows the credential answers.
 //!
-//! Entry point: [`authenticate`]. The TLS listener puts the user of a verified client certificate into
-//! the request's extensions, the in-process transport that of its component; nothing on the wire can.
+//! Entry points: [`authenticate`] for requests, [`review`] for `TokenReview`. The TLS listener puts the
+//! certificate of a connection into the request's extensions, the in-process transport the user of its
+//! component; nothing on the wire can. Strangers hear `Unauthorized` and nothing more; why is in the log.
 
-mod token;
+mod anonymous;
+mod bearer_token;
+mod bootstrap_token;
+mod claims;
+mod client_certificate;
+mod credentials;
+mod legacy_token;
+mod request_header;
+mod service_account;
+mod settings;
+mod token_file;
+
+use std::sync::Arc;
 
 use api::{Reason, Status};
 use component_base::user::UserInfo;
+use futures::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
 
-pub(crate) use token::{Grant, issue, issuer};
+pub use settings::{AnonymousCondition, AuthenticationSettings, RequestHeaderSettings, SettingsError};
 
+pub(crate) use anonymous::NAME as ANONYMOUS;
+pub(crate) use client_certificate::Peer;
+pub(crate) use credentials::Credentials;
+pub(crate) use service_account::{Binding, Grant, issue, issuer};
+
+use crate::authz::aggregate;
 use crate::call::Server;
+use crate::followed::Followed;
 
-/// The user of requests without credentials.
-pub(crate) const ANONYMOUS: &str = "system:anonymous";
+/// What authentication keeps.
+pub(crate) struct Authentication {
+    pub(crate) settings: AuthenticationSettings,
+    /// What tokens are bound to, and the tokens that are stored.
+    pub(crate) credentials: Followed<Credentials>,
+    verified: claims::Verified,
+    tokens: token_file::TokenFile,
+}
+
+impl Authentication {
+    /// Reads the files that settings name.
+    pub(crate) fn new(settings: AuthenticationSettings) -> Result<Self, SettingsError> {
+        let tokens = match &settings.token_file {
+            Some(path) => token_file::TokenFile::read(path)?,
+            None => token_file::TokenFile::default(),
+        };
+        let credentials = Followed::new(&credentials::KINDS);
+        Ok(Self { settings, credentials, verified: claims::Verified::default(), tokens })
+    }
+}
+
+/// A request, as far as authentication looks at it.
+struct Asked<'a> {
+    headers: &'a mut HeaderMap,
+    peer: Option<Arc<Peer>>,
+    audiences: &'a [String],
+}
+
+/// Somebody an authenticator knows.
+struct Known {
+    user: UserInfo,
+    /// Which of the audiences asked for the credential is meant for.
+    audiences: Vec<String>,
+}
+
+/// `None`: not this authenticator's kind of credential. The error says why a credential was refused.
+type Outcome = Result<Option<Known>, String>;
+
+/// Judges requests.
+type Authenticator = for<'a> fn(&'a Server, &'a mut Asked<'_>) -> BoxFuture<'a, Outcome>;
+
+/// In upstream's order. A refusal does not keep the next from looking; if nobody knows the caller, all that was
+/// refused is in the log.
+const AUTHENTICATORS: &[Authenticator] = &[
+    |server, asked| Box::pin(async { request_header::authenticate(server, asked) }),
+    |server, asked| Box::pin(async { client_certificate::authenticate(server, asked) }),
+    |server, asked| Box::pin(bearer_token::authenticate(server, asked)),
+    |server, asked| Box::pin(bearer_token::authenticate_websocket(server, asked)),
+];
 
 /// Finds out who is asking. A credential that is present but wrong is refused, never ignored.
 pub(crate) async fn authenticate<B>(server: &Server, request: &mut Request<B>) -> Result<UserInfo, Status> {
     if let Some(user) = request.extensions().get::<UserInfo>() {
         return Ok(user.clone());
     }
+    let peer = request.extensions().get::<Arc<Peer>>().cloned();
+    let path = request.uri().path().to_owned();
+    let own = [issuer(server)];
+    let headers = request.headers_mut();
+    let mut asked = Asked { headers, peer, audiences: &own };
+    let outcome = union(server, &mut asked).await;
     // The credential does not travel further into handlers and logs.
-    let Some(header) = request.headers_mut().remove(AUTHORIZATION) else { return Ok(anonymous()) };
-    let bearer = header
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim().to_owned())
-        .ok_or_else(unauthorized)?;
-    match token::user_of(server, &bearer).await {
-        Ok(user) => Ok(user),
+    asked.headers.remove(AUTHORIZATION);
+    request_header::clear(&server.authentication.settings.request_header, asked.headers);
+    match outcome {
+        Ok(Some(known)) => Ok(authenticated(known.user)),
+        Ok(None) => anonymous::authenticate(server, &path).ok_or_else(unauthorized),
         Err(problem) => {
-            tracing::info!(%problem, "a bearer token was refused");
+            tracing::info!(%problem, path, "unable to authenticate the request");
             Err(unauthorized())
         }
     }
+}
+
+async fn union(server: &Server, asked: &mut Asked<'_>) -> Outcome {
+    let mut problems = Vec::new();
+    for authenticator in AUTHENTICATORS {
+        match authenticator(server, asked).await {
+            Ok(None) => {}
+            Ok(Some(known)) => return Ok(Some(known)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(None) } else { Err(aggregate(&problems)) }
 }
 
 /// Whose token it is, and which of the audiences (none: this server) it is meant for; or why it is none.
@@ -48,7 +129,21 @@ pub(crate) async fn review(
 ) -> Result<(UserInfo, Vec<String>), String> {
     let own = [issuer(server)];
     let audiences = if audiences.is_empty() { &own } else { audiences };
-    token::user_for(server, token, audiences).await.map_err(|problem| problem.to_string())
+    match bearer_token::known(server, token, audiences).await {
+        Ok(Some(known)) => Ok((authenticated(known.user), known.audiences)),
+        Ok(None) => Err(bearer_token::INVALID.to_owned()),
+        // Upstream asks its own loopback token first, which is another.
+        Err(problem) => Err(aggregate(&[bearer_token::INVALID.to_owned(), problem])),
+    }
+}
+
+/// Everybody who is known is of `system:authenticated`.
+fn authenticated(mut user: UserInfo) -> UserInfo {
+    const GROUP: &str = "system:authenticated";
+    if user.name != ANONYMOUS && user.groups.iter().all(|group| group != GROUP) {
+        user.groups.push(GROUP.to_owned());
+    }
+    user
 }
 
 /// Acts as somebody else, for administrators (`kubectl --as`).
@@ -65,14 +160,6 @@ pub(crate) fn impersonate(user: UserInfo, headers: &HeaderMap) -> Result<UserInf
     let groups: Vec<String> = headers.get_all("impersonate-group").iter().map(text).collect();
     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
     Ok(UserInfo::component(&name, &groups))
-}
-
-fn anonymous() -> UserInfo {
-    UserInfo {
-        name: ANONYMOUS.to_owned(),
-        groups: vec!["system:unauthenticated".to_owned()],
-        ..UserInfo::default()
-    }
 }
 
 fn unauthorized() -> Status {

@@ -105,7 +105,7 @@ impl Union {
 }
 
 /// Several errors as Go's `Aggregate` writes them: each once, one alone without brackets.
-fn aggregate(errors: &[String]) -> String {
+pub(crate) fn aggregate(errors: &[String]) -> String {
     let mut different: Vec<&str> = Vec::new();
     for error in errors {
         if !different.contains(&error.as_str()) {
@@ -144,11 +144,3 @@ pub(crate) async fn check(server: &Server, user: &UserInfo, wish: &Attributes<'_
 
 /// Paths for which nobody must say who they are (conditions of upstream's anonymous authenticator).
 const ANONYMOUS_ROOTS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
-
-/// Whether a request without credentials gets as far as authorization.
-pub(crate) fn open_to_all(info: &RequestInfo) -> bool {
-    let below = |root: &&str| {
-        info.path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    !info.is_resource() && ANONYMOUS_ROOTS.iter().any(below)
-}

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::aggregator::{Delegations, Remotes};
 use crate::allocators::Allocators;
+use crate::authn::Authentication;
 use crate::followed::Followed;
 use crate::negotiation::Accepted;
 use crate::openapi::OpenApi;
@@ -68,6 +69,7 @@ pub(crate) struct Server {
     pub(crate) custom_rows: custom_resources::Rows,
     /// Uids of definitions whose objects are being deleted.
     pub(crate) cleaning: Mutex<BTreeSet<String>>,
+    pub(crate) authentication: Authentication,
     pub(crate) clock: SharedClock,
     pub(crate) rng: Rng,
     pub(crate) shutdown: Shutdown,

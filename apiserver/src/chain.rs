@@ -142,9 +142,6 @@ async fn filter(
     let user = authn::authenticate(&server, &mut request).await?;
     let user = authn::impersonate(user, request.headers())?;
     tracing::Span::current().record("user", user.name.as_str());
-    if user.name == authn::ANONYMOUS && !authz::open_to_all(&info) {
-        return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
-    }
     authz::check(&server, &user, &Attributes::of(&info, selectors.as_ref())).await?;
     if let Some(delegation) = aggregator::find(&server, &info.path) {
         return aggregator::forward(&server, &user, &delegation, request).await;

@@ -63,6 +63,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use admission::Switches;
 pub use allocators::{Ipv4Range, NODE_PORTS};
+pub use authn::{AnonymousCondition, AuthenticationSettings, RequestHeaderSettings, SettingsError};
 use call::Server;
 use followed::Followed;
 use storage::{Store, StoreError};
@@ -89,6 +90,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Which admission plugins run.
     pub admission: Switches,
+    /// Who may be who.
+    pub authentication: AuthenticationSettings,
 }
 
 /// How long a peer may take before its connection, or its request, ends.
@@ -130,6 +133,9 @@ pub enum Error {
     /// Certificates are not usable.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Authentication cannot be set up as asked.
+    #[error("authentication: {0}")]
+    Authentication(#[from] SettingsError),
     /// The store failed.
     #[error("reading the store: {0}")]
     Store(#[from] StoreError),
@@ -186,8 +192,9 @@ pub async fn run(
         _ => None,
     };
     let acceptor = TlsAcceptor::from(config.pki.server_config()?);
-    let nodes =
-        node_proxy::Nodes::new(config.pki.client_config(config.pki.agent_client())?, Arc::clone(&clock));
+    let nodes = node_proxy::Nodes::new(config.pki.agent_client_config()?, Arc::clone(&clock));
+    let authentication = authn::Authentication::new(config.authentication.clone())?;
+    let credentials = authentication.credentials.load(&*store).await?;
     let allocators = stored_services(&config, &*store).await?;
     let port = address.map_or(DEFAULT_PORT, |address| address.port());
     let admission = admission::Chain::new(&config.admission).map_err(Error::Admission)?;
@@ -200,6 +207,7 @@ pub async fn run(
         delegations,
         custom_rows: custom_resources::Rows::default(),
         cleaning: parking_lot::Mutex::default(),
+        authentication,
         config,
         store,
         clock,
@@ -212,6 +220,8 @@ pub async fn run(
     });
     custom_resources::load(&server).await.map_err(Error::Bootstrap)?;
     bootstrap::run(&server, port).await.map_err(Error::Bootstrap)?;
+    let followed = |server: &Server| &server.authentication.credentials;
+    shutdown.spawn_until(Followed::keep(Arc::clone(&server), followed, credentials));
     shutdown.spawn_until(custom_resources::run(Arc::clone(&server)));
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));
     shutdown.spawn_until(api_services::keep(Arc::clone(&server)));

@@ -1,9 +1,12 @@
 //! Paths that are no resource: metrics, discovery, OpenAPI, token keys, the index.
 
+use std::collections::BTreeSet;
+
 use api::Status;
 use axum::body::Body;
-use http::header::ACCEPT;
-use http::{HeaderMap, Response, StatusCode};
+use component_base::jws::VerifyingKey;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::call::Server;
@@ -34,10 +37,11 @@ pub(crate) async fn respond(
     match path {
         "" => Ok(output::raw_json(StatusCode::OK, &index(server))),
         "/metrics" => Ok(metrics::respond(server).await),
-        "/.well-known/openid-configuration" => Ok(output::raw_json(StatusCode::OK, &openid(server))),
+        "/.well-known/openid-configuration" => Ok(published(&openid(server), "application/json")),
         "/openid/v1/jwks" => {
-            let keys = json!({"keys": [server.config.pki.token_key().public_jwk()]});
-            Ok(output::raw_json(StatusCode::OK, &keys))
+            let keys: Vec<Value> =
+                server.config.pki.token_keys().public().iter().map(VerifyingKey::to_jwk).collect();
+            Ok(published(&json!({"keys": keys}), "application/jwk-set+json"))
         }
         _ => Ok(describe(server, path, query, headers).await?.unwrap_or_else(output::page_not_found)),
     }
@@ -95,11 +99,24 @@ fn index(server: &Server) -> Value {
     json!({ "paths": paths })
 }
 
+/// Who verifies tokens by these documents may keep them for an hour: new keys verify long before they sign elsewhere,
+/// and former ones long after.
+fn published(document: &Value, media: &'static str) -> Response<Body> {
+    let mut response = output::raw_json(StatusCode::OK, document);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
+}
+
+/// OpenID Connect discovery, as far as verifying tokens needs it.
 fn openid(server: &Server) -> Value {
     let issuer = authn::issuer(server);
+    let keys = server.config.pki.token_keys();
+    let algorithms: BTreeSet<&str> = keys.public().iter().map(VerifyingKey::algorithm).collect();
     json!({
         "issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks"),
         "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"],
+        "id_token_signing_alg_values_supported": algorithms,
     })
 }

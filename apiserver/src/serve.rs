@@ -1,7 +1,7 @@
 //! The TLS listener: accept, shake hands, speak HTTP/1.1 and 2, drain on shutdown.
 //!
-//! Entry points: [`bind`] and [`accept_loop`]. Invariants: identity comes only from the verified
-//! certificate of the connection; extensions cannot arrive over the wire; whatever a peer does or leaves
+//! Entry points: [`bind`] and [`accept_loop`]. Invariants: the certificate authentication looks at
+//! is one whose key the peer has; extensions cannot arrive over the wire; whatever a peer does or leaves
 //! undone, its connection ends within [`crate::Timeouts`].
 
 mod pace;
@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use component_base::tls::peer_user;
-use component_base::user::UserInfo;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -26,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::authn::Peer;
 use crate::call::Server;
 use crate::{Error, chain};
 use pace::{Answer, Pace, Paced};
@@ -108,12 +107,12 @@ async fn shake_hands(
 
 async fn serve(server: Arc<Server>, stream: TlsStream<Patient>) {
     let session = stream.get_ref().1;
-    let user = session.peer_certificates().and_then(|chain| chain.first()).and_then(peer_user);
+    let peer = session.peer_certificates().and_then(Peer::new).map(Arc::new);
     let speaks_http2 = session.alpn_protocol() == Some(b"h2");
     let pace = Pace::new(Arc::clone(&server.clock), server.config.timeouts, !speaks_http2);
     let service = {
         let (server, pace) = (Arc::clone(&server), Arc::clone(&pace));
-        service_fn(move |request| answer(Arc::clone(&server), Arc::clone(&pace), user.clone(), request))
+        service_fn(move |request| answer(Arc::clone(&server), Arc::clone(&pace), peer.clone(), request))
     };
     // Boxed: a handshake needs the room only once, and idle connections are many.
     if speaks_http2 {
@@ -168,12 +167,12 @@ where
 async fn answer(
     server: Arc<Server>,
     pace: Arc<Pace>,
-    user: Option<UserInfo>,
+    peer: Option<Arc<Peer>>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let busy = pace.request();
-    if let Some(user) = user {
-        request.extensions_mut().insert(user);
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
     }
     let response = chain::handle(server, request.map(Body::new)).await;
     Ok(response.map(|body| Answer::new(body, busy)))

@@ -121,8 +121,8 @@ async fn a_taken_port_is_explained() {
 /// A node that answers logs with the path it was asked for, and turns upgraded streams to upper case.
 async fn node(pki: &Pki) -> u16 {
     let now = RealClock::shared().now();
-    let identity = pki.node_identity("n1", &[[127, 0, 0, 1].into()], now).expect("a certificate");
-    let acceptor = TlsAcceptor::from(pki.node_server_config(&identity).expect("a configuration"));
+    pki.node_identity("n1", &[[127, 0, 0, 1].into()], now).expect("a certificate");
+    let acceptor = TlsAcceptor::from(pki.node_server_config("n1").expect("a configuration"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {

@@ -5,6 +5,8 @@
 
 #[path = "scene/server.rs"]
 mod scene;
+#[path = "reviews/tokens.rs"]
+mod tokens;
 
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use axum::body::Body;
 use component_base::clock::FakeClock;
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
+use component_base::tls::Pki;
 use component_base::user::UserInfo;
 use http::Request;
 use http_body_util::BodyExt as _;
@@ -21,17 +24,22 @@ use serde_json::{Value, json};
 
 struct World {
     server: LocalService,
-    _pki: tempfile::TempDir,
+    pki: Arc<Pki>,
+    clock: Arc<FakeClock>,
+    _directory: tempfile::TempDir,
 }
 
 async fn world() -> World {
     let now = "2026-01-01T00:00:00Z".parse().expect("a time");
     let clock = FakeClock::at(now);
-    let (config, directory) = scene::config(None, now);
-    let store = Memory::open();
+    let (mut config, directory) = scene::config(None, now);
+    let (store, pki) = (Memory::open(), Arc::clone(&config.pki));
+    let tokens = directory.path().join("tokens.csv");
+    std::fs::write(&tokens, "static-token,jane,7,\"a,b\"\n").expect("written");
+    config.authentication.token_file = Some(tokens);
     let running =
         apiserver::run(config, store, Arc::clone(&clock) as _, Rng::seeded(1), Shutdown::new()).await;
-    World { server: running.expect("a server").local, _pki: directory }
+    World { server: running.expect("a server").local, pki, clock, _directory: directory }
 }
 
 fn admin() -> UserInfo {

@@ -1,36 +1,65 @@
-//! The cluster's certificates and keys: one certificate authority in `DIR/pki`, what it has signed, and
-//! how rustls uses them.
+//! The cluster's certificates and keys in `DIR/pki`: three authorities, what they have signed, and how rustls
+//! uses them.
 //!
 //! Entry point: [`Pki::open`], which makes whatever is missing or near its end and leaves the rest
-//! alone, so a restart keeps trust. Private keys are written with mode 0600 into a directory of mode
-//! 0700, and never logged.
+//! alone, so a restart keeps trust; [`Pki::keep`] goes on doing so while the process runs. Whoever needs
+//! something asks for it when needed, or follows [`Pki::changed`]; configurations for rustls follow by
+//! themselves. Private keys are written with mode 0600 into a directory of mode 0700, and never logged.
 
+mod authority;
+mod certificate;
 mod configs;
+mod files;
+mod issue;
 mod kubeconfig;
+mod leaf;
+mod listing;
+mod renewal;
 mod token;
 
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use jiff::{Span, Timestamp, tz::TimeZone};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
-};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use rcgen::KeyPair;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::sync::{Notify, watch};
 
-pub use configs::peer_user;
+pub use authority::{Role, Step};
+pub use certificate::{Facts, Request, peer_user};
+pub use issue::{AlternativeName, signing_request, subject};
 pub use kubeconfig::kubeconfig;
-pub use token::{TokenKey, TokenProblem};
+pub use listing::{Listed, list};
+pub use renewal::{expire, rotate_authority, rotate_token_key};
+pub use token::{TokenKey, TokenKeys, TokenProblem};
 
-/// How long a signed certificate is valid.
-const CERTIFICATE_YEARS: i64 = 1;
-/// How long the authority is valid.
-const AUTHORITY_YEARS: i64 = 10;
-/// A certificate with less than this left is replaced at the next start, so that a process that then
-/// runs for months does not run out.
-const RENEW_BEFORE_DAYS: i64 = 90;
+use authority::Authority;
+use files::{make_private_dir, write_private};
+use issue::Draft;
+use leaf::{Leaf, Plan};
+
+/// How long what is signed here is valid.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// Of a certificate.
+    pub certificate: SignedDuration,
+    /// Of an authority.
+    pub authority: SignedDuration,
+}
+
+impl Default for Lifetimes {
+    /// Upstream's (kubeadm).
+    fn default() -> Self {
+        let year = SignedDuration::from_hours(365 * 24);
+        Self { certificate: year, authority: year.saturating_mul(10) }
+    }
+}
 
 /// Why certificates could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +96,7 @@ pub enum TlsError {
 }
 
 /// A certificate chain and its private key, in PEM.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Identity {
     /// Leaf first.
     pub certificate_pem: String,
@@ -115,15 +144,82 @@ impl SubjectNames {
     }
 }
 
-/// The certificate authority and everything the control plane needs from it.
+/// Everything as it is at the moment.
+struct State {
+    serving: Authority,
+    client: Authority,
+    front_proxy: Authority,
+    leaves: std::collections::BTreeMap<String, Leaf>,
+    token_keys: Arc<TokenKeys>,
+    servers: Arc<WebPkiServerVerifier>,
+    clients: Arc<dyn ClientCertVerifier>,
+    front_proxies: Arc<dyn ClientCertVerifier>,
+}
+
+impl State {
+    fn load(dir: &Path, plans: &[Plan], lifetimes: Lifetimes, now: Timestamp) -> Result<Self, TlsError> {
+        authority::migrate(dir)?;
+        let open = |role| Authority::open(dir, role, now, lifetimes.authority);
+        let (serving, client, front_proxy) =
+            (open(Role::Serving)?, open(Role::Client)?, open(Role::FrontProxy)?);
+        let mut state = Self {
+            servers: configs::believe_servers(serving.roots()?)?,
+            clients: configs::believe_clients(client.roots()?)?,
+            front_proxies: configs::believe_clients(front_proxy.roots()?)?,
+            token_keys: Arc::new(TokenKeys::open(dir)?),
+            leaves: std::collections::BTreeMap::new(),
+            serving,
+            client,
+            front_proxy,
+        };
+        for plan in plans {
+            let leaf =
+                leaf::keep_or_issue(dir, plan, state.authority(plan.role), lifetimes.certificate, now)?;
+            state.leaves.insert(plan.file.clone(), leaf);
+        }
+        Ok(state)
+    }
+
+    fn authority(&self, role: Role) -> &Authority {
+        match role {
+            Role::Serving => &self.serving,
+            Role::Client => &self.client,
+            Role::FrontProxy => &self.front_proxy,
+        }
+    }
+}
+
+/// The state, shared with what follows it.
+#[derive(Clone)]
+struct Current(Arc<RwLock<State>>);
+
+impl Current {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read()
+    }
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Current")
+    }
+}
+
+/// The authorities and everything the control plane needs from them.
 pub struct Pki {
     dir: PathBuf,
-    authority_pem: String,
-    authority_key: KeyPair,
-    serving: Identity,
-    admin: Identity,
-    agent_client: Identity,
-    token_key: TokenKey,
+    lifetimes: Lifetimes,
+    plans: Mutex<Vec<Plan>>,
+    current: Current,
+    /// Counts changes of anything.
+    changed: watch::Sender<u64>,
+    reload: Notify,
+}
+
+impl std::fmt::Debug for Pki {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pki").field("dir", &self.dir).finish_non_exhaustive()
+    }
 }
 
 impl Pki {
@@ -131,57 +227,105 @@ impl Pki {
     /// by another authority, or (for the serving certificate) not good for all of `names`.
     ///
     /// # Errors
-    /// When files cannot be read or written, or a present authority key is damaged: the authority is
+    /// When files cannot be read or written, or a present authority key is damaged: an authority is
     /// never replaced silently, since every kubeconfig trusts it.
     pub fn open(dir: &Path, names: &SubjectNames, now: Timestamp) -> Result<Self, TlsError> {
-        make_private_dir(dir)?;
-        let (authority_pem, authority_key) = open_authority(dir, now)?;
-        let token_key = TokenKey::open(&dir.join("service-account.key"))?;
-        let mut pki = Self {
-            dir: dir.to_owned(),
-            authority_pem,
-            authority_key,
-            serving: empty_identity(),
-            admin: empty_identity(),
-            agent_client: empty_identity(),
-            token_key,
-        };
-        pki.serving = pki.keep_or_issue("apiserver", names, now, || {
-            pki.issue_serving("kube-apiserver", &[], names, now)
-        })?;
-        let nameless = SubjectNames::default();
-        pki.admin = pki.keep_or_issue("admin", &nameless, now, || {
-            pki.issue_client("kubernetes-admin", &["system:masters"], now)
-        })?;
-        pki.agent_client = pki.keep_or_issue("apiserver-kubelet-client", &nameless, now, || {
-            pki.issue_client("kube-apiserver-kubelet-client", &["system:masters"], now)
-        })?;
-        Ok(pki)
+        Self::open_with(dir, names, now, Lifetimes::default())
     }
 
-    /// The authority's certificate in PEM.
-    pub fn authority_pem(&self) -> &str {
-        &self.authority_pem
+    /// The same with other lifetimes.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        dir: &Path,
+        names: &SubjectNames,
+        now: Timestamp,
+        lifetimes: Lifetimes,
+    ) -> Result<Self, TlsError> {
+        make_private_dir(dir)?;
+        let plans = leaf::control_plane(names);
+        let state = State::load(dir, &plans, lifetimes, now)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            lifetimes,
+            plans: Mutex::new(plans),
+            current: Current(Arc::new(RwLock::new(state))),
+            changed: watch::Sender::new(0),
+            reload: Notify::new(),
+        })
+    }
+
+    /// Every authority servers' certificates may come from, in PEM: what clients trust.
+    pub fn authority_pem(&self) -> String {
+        self.current.read().serving.bundle()
+    }
+
+    /// Every authority of a kind that is trusted, in PEM.
+    pub fn authorities_pem(&self, role: Role) -> String {
+        self.current.read().authority(role).bundle()
     }
 
     /// The API server's serving certificate.
-    pub fn serving(&self) -> &Identity {
-        &self.serving
+    pub fn serving(&self) -> Arc<Identity> {
+        self.identity(leaf::SERVING)
     }
 
     /// A client certificate of `system:masters`, for `admin.kubeconfig`.
-    pub fn admin(&self) -> &Identity {
-        &self.admin
+    pub fn admin(&self) -> Arc<Identity> {
+        self.identity(leaf::ADMIN)
     }
 
     /// What the API server shows to node agents.
-    pub fn agent_client(&self) -> &Identity {
-        &self.agent_client
+    pub fn agent_client(&self) -> Arc<Identity> {
+        self.identity(leaf::AGENT_CLIENT)
     }
 
-    /// Signs service-account tokens.
-    pub fn token_key(&self) -> &TokenKey {
-        &self.token_key
+    /// What the API server shows to aggregated servers.
+    pub fn front_proxy_client(&self) -> Arc<Identity> {
+        self.identity(leaf::FRONT_PROXY_CLIENT)
+    }
+
+    /// One of the certificates every control plane has, so always there.
+    fn identity(&self, file: &str) -> Arc<Identity> {
+        let state = self.current.read();
+        state.leaves.get(file).map(|leaf| Arc::clone(&leaf.identity)).unwrap_or_default()
+    }
+
+    /// What signs and verifies service-account tokens.
+    pub fn token_keys(&self) -> Arc<TokenKeys> {
+        Arc::clone(&self.current.read().token_keys)
+    }
+
+    /// Counts changes of anything; each is seen after it has taken effect.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The number of changes so far.
+    pub fn generation(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
+    /// Whether a client's certificate chain, leaf first, leads to an authority of a kind and is good for
+    /// clients now.
+    ///
+    /// # Errors
+    /// With what is wrong, for the log.
+    pub fn check_client(
+        &self,
+        role: Role,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let verifier = {
+            let state = self.current.read();
+            Arc::clone(if role == Role::FrontProxy { &state.front_proxies } else { &state.clients })
+        };
+        let Some((leaf, others)) = chain.split_first() else { return Err("no certificate".to_owned()) };
+        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        verifier.verify_client_cert(leaf, others, now).map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// A client certificate: `common_name` becomes the user, `organizations` its groups.
@@ -194,16 +338,14 @@ impl Pki {
         organizations: &[&str],
         now: Timestamp,
     ) -> Result<Identity, TlsError> {
-        let mut params = subject(common_name, organizations, now, CERTIFICATE_YEARS);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(common_name, params)
+        let plan = Plan::client("", common_name, organizations);
+        leaf::issue(&plan, &self.current.read().client, self.lifetimes.certificate, now)
     }
 
-    /// A serving certificate for `names`, usable as a client certificate too (node agents use one
-    /// certificate `system:node:NAME` of `system:nodes` for both).
+    /// A serving certificate for `names`, for a server of the cluster that is no node.
     ///
     /// # Errors
-    /// When signing fails or a name is not a DNS name.
+    /// When signing fails.
     pub fn issue_serving(
         &self,
         common_name: &str,
@@ -211,15 +353,37 @@ impl Pki {
         names: &SubjectNames,
         now: Timestamp,
     ) -> Result<Identity, TlsError> {
-        let mut params = subject(common_name, organizations, now, CERTIFICATE_YEARS);
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        for name in &names.dns {
-            let name = name.as_str().try_into().map_err(|source| sign_error(common_name, source))?;
-            params.subject_alt_names.push(SanType::DnsName(name));
-        }
-        params.subject_alt_names.extend(names.addresses.iter().copied().map(SanType::IpAddress));
-        self.sign(common_name, params)
+        let plan = Plan::server("", common_name, organizations, names);
+        leaf::issue(&plan, &self.current.read().serving, self.lifetimes.certificate, now)
+    }
+
+    /// A certificate in PEM for a signing request.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn sign_request(
+        &self,
+        role: Role,
+        request: &Request,
+        usages: &[String],
+        (from, until): (Timestamp, Timestamp),
+    ) -> Result<String, TlsError> {
+        let draft = Draft {
+            subject: &request.subject,
+            public_key: &request.public_key,
+            alternative: &request.alternative,
+            usages,
+            authority: false,
+            from,
+            until,
+        };
+        let signed = self.current.read().authority(role).sign(&draft);
+        signed.map_err(|source| sign_error(&request.common_name, source))
+    }
+
+    /// The last moment the authority of a kind is good for.
+    pub fn authority_end(&self, role: Role) -> Option<Timestamp> {
+        self.current.read().authority(role).facts().map(|facts| facts.until)
     }
 
     /// The certificate of node `name` for its own API (`system:node:NAME`, organisation
@@ -232,14 +396,13 @@ impl Pki {
         name: &str,
         addresses: &[IpAddr],
         now: Timestamp,
-    ) -> Result<Identity, TlsError> {
-        let mut names = SubjectNames { dns: vec![name.to_owned()], addresses: addresses.to_vec() };
-        names.addresses.sort();
-        names.addresses.dedup();
-        let user = format!("system:node:{name}");
-        self.keep_or_issue(&format!("node-{name}"), &names, now, || {
-            self.issue_serving(&user, &["system:nodes"], &names, now)
-        })
+    ) -> Result<Arc<Identity>, TlsError> {
+        let plan = Plan::node(name, addresses);
+        let file = plan.file.clone();
+        self.plans.lock().retain(|other| other.file != file);
+        self.plans.lock().push(plan);
+        self.refresh(now)?;
+        Ok(self.identity(&file))
     }
 
     /// Writes a kubeconfig of the administrator for `server` (such as `https://127.0.0.1:6443`) to
@@ -248,124 +411,74 @@ impl Pki {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_admin_kubeconfig(&self, path: &Path, server: &str) -> Result<(), TlsError> {
-        let text = kubeconfig(server, &self.authority_pem, &self.admin);
+        let text = kubeconfig(server, &self.authority_pem(), &self.admin());
         write_private(path, text.as_bytes())
     }
 
-    fn sign(&self, common_name: &str, params: CertificateParams) -> Result<Identity, TlsError> {
-        let fail = |source| sign_error(common_name, source);
-        let issuer = Issuer::from_ca_cert_pem(&self.authority_pem, &self.authority_key).map_err(fail)?;
-        let key = KeyPair::generate().map_err(fail)?;
-        let certificate = params.signed_by(&key, &issuer).map_err(fail)?;
-        Ok(Identity { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    /// How the API server listens: HTTP/2 and 1.1, client certificates welcome; who signed them is for
+    /// [`Self::check_client`].
+    ///
+    /// # Errors
+    /// When rustls refuses the material.
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        configs::server(&self.current, leaf::SERVING, false, &[b"h2", b"http/1.1"])
     }
 
-    fn keep_or_issue(
+    /// How a node agent with a [`Self::node_identity`] listens: HTTP/1.1 (exec and port-forward upgrade the
+    /// connection), trusted client certificates required.
+    ///
+    /// # Errors
+    /// When rustls refuses the material.
+    pub fn node_server_config(&self, name: &str) -> Result<Arc<ServerConfig>, TlsError> {
+        configs::server(&self.current, &leaf::node_file(name), true, &[b"http/1.1"])
+    }
+
+    /// How a server that is told who asks by the API server listens: for front proxies alone.
+    ///
+    /// # Errors
+    /// When rustls refuses the material.
+    pub fn aggregated_server_config(&self, identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
+        configs::server_as(identity, Arc::clone(&self.current.read().front_proxies))
+    }
+
+    /// How to call an aggregated API server as the front proxy; `verifier` judges the certificate it shows.
+    ///
+    /// # Errors
+    /// When rustls refuses the material.
+    pub fn front_proxy_config(
         &self,
-        file: &str,
-        names: &SubjectNames,
-        now: Timestamp,
-        issue: impl FnOnce() -> Result<Identity, TlsError>,
-    ) -> Result<Identity, TlsError> {
-        let (certificate, key) = (self.dir.join(format!("{file}.crt")), self.dir.join(format!("{file}.key")));
-        if let (Ok(certificate_pem), Ok(key_pem)) =
-            (std::fs::read_to_string(&certificate), std::fs::read_to_string(&key))
-        {
-            let usable = configs::still_good(&certificate_pem, &key_pem, &self.authority_pem, names, now);
-            if usable {
-                return Ok(Identity { certificate_pem, key_pem });
-            }
-        }
-        let identity = issue()?;
-        write_private(&key, identity.key_pem.as_bytes())?;
-        write_private(&certificate, identity.certificate_pem.as_bytes())?;
-        Ok(identity)
+        verifier: Arc<dyn ServerCertVerifier>,
+    ) -> Result<Arc<ClientConfig>, TlsError> {
+        configs::client_judged(&self.current, leaf::FRONT_PROXY_CLIENT, verifier)
     }
-}
 
-fn empty_identity() -> Identity {
-    Identity { certificate_pem: String::new(), key_pem: String::new() }
+    /// How the API server calls node agents, whatever is renewed.
+    ///
+    /// # Errors
+    /// When rustls refuses the material.
+    pub fn agent_client_config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        configs::client(&self.current, leaf::AGENT_CLIENT)
+    }
+
+    /// How to call another part of the cluster as `identity`, trusting only this cluster's servers.
+    ///
+    /// # Errors
+    /// When rustls refuses the material.
+    pub fn client_config(
+        &self,
+        identity: impl std::borrow::Borrow<Identity>,
+    ) -> Result<Arc<ClientConfig>, TlsError> {
+        configs::client_as(&self.current, identity.borrow())
+    }
 }
 
 fn sign_error(subject: &str, source: rcgen::Error) -> TlsError {
     TlsError::Sign { subject: subject.to_owned(), source }
 }
 
-/// Reads the authority, or makes one where neither of its two files exists.
-fn open_authority(dir: &Path, now: Timestamp) -> Result<(String, KeyPair), TlsError> {
-    let (certificate, key) = (dir.join("ca.crt"), dir.join("ca.key"));
-    if certificate.exists() || key.exists() {
-        let pem = read(&certificate)?;
-        let pair = KeyPair::from_pem(&read(&key)?)
-            .map_err(|e| TlsError::Unusable { path: key.clone(), detail: e.to_string() })?;
-        Issuer::from_ca_cert_pem(&pem, &pair)
-            .map_err(|e| TlsError::Unusable { path: certificate, detail: e.to_string() })?;
-        return Ok((pem, pair));
-    }
-    let fail = |source| sign_error("kubernetes-ca", source);
-    let mut params = subject("kubernetes-ca", &[], now, AUTHORITY_YEARS);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    let pair = KeyPair::generate().map_err(fail)?;
-    let pem = params.self_signed(&pair).map_err(fail)?.pem();
-    write_private(&key, pair.serialize_pem().as_bytes())?;
-    write_private(&certificate, pem.as_bytes())?;
-    Ok((pem, pair))
-}
-
-/// Parameters shared by all certificates. Validity starts a day early so that machines whose clocks
-/// differ a little agree.
-fn subject(common_name: &str, organizations: &[&str], now: Timestamp, years: i64) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    for organization in organizations {
-        name.push(DnType::OrganizationName, *organization);
-    }
-    params.distinguished_name = name;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.use_authority_key_identifier_extension = true;
-    let today = now.to_zoned(TimeZone::UTC).date();
-    let day = |date: jiff::civil::Date| {
-        rcgen::date_time_ymd(i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs())
-    };
-    params.not_before = day(today.saturating_add(Span::new().days(-1)));
-    params.not_after = day(today.saturating_add(Span::new().years(years)));
-    params
-}
-
-fn make_private_dir(dir: &Path) -> Result<(), TlsError> {
-    let fail = |act| move |source| TlsError::File { act, path: dir.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail("making"))?;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(fail("restricting"))
-}
-
-fn read(path: &Path) -> Result<String, TlsError> {
-    std::fs::read_to_string(path).map_err(|source| TlsError::File {
-        act: "reading",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Writes a file of mode 0600 beside its name, then renames it, so that no reader sees half a key.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), TlsError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source| TlsError::File { act: "writing", path: path.to_owned(), source })
+/// A new key, and its use in PEM.
+fn new_key(subject: &str) -> Result<KeyPair, TlsError> {
+    KeyPair::generate().map_err(|source| sign_error(subject, source))
 }
 
 #[cfg(test)]

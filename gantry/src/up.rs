@@ -7,6 +7,7 @@ mod agent;
 mod data_dir;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use client::informer::Informers;
 use component_base::clock::{RealClock, SharedClock};
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
-use component_base::tls::{Pki, SubjectNames};
+use component_base::tls::{Pki, SubjectNames, TlsError};
 use component_base::user::UserInfo;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, Engine, Flags};
 pub use data_dir::{DataDir, running};
@@ -144,6 +146,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             kinds: api::kinds::builtin(),
             timeouts: apiserver::Timeouts::default(),
             admission: apiserver::Switches::default(),
+            authentication: apiserver::AuthenticationSettings::default(),
         },
         store,
         Arc::clone(&base.clock),
@@ -154,9 +157,10 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
     let address = server.address.unwrap_or(config.bind);
     let url = format!("https://{}", reachable(address, config));
     let kubeconfig = data_dir.path("admin.kubeconfig");
-    for path in std::iter::once(&kubeconfig).chain(&config.kubeconfig_out) {
-        pki.write_admin_kubeconfig(path, &url)?;
-    }
+    let kubeconfigs: Vec<PathBuf> =
+        std::iter::once(kubeconfig.clone()).chain(config.kubeconfig_out.clone()).collect();
+    write_kubeconfigs(&pki, &kubeconfigs, &url)?;
+    keep_certificates(base, &pki, kubeconfigs, url.clone())?;
     let local = |name: &str, groups: &[&str]| {
         client::transport::in_process(server.local.clone(), UserInfo::component(name, groups))
     };
@@ -170,6 +174,32 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
     Ok(())
 }
 
+fn write_kubeconfigs(pki: &Pki, paths: &[PathBuf], url: &str) -> Result<(), TlsError> {
+    paths.iter().try_for_each(|path| pki.write_admin_kubeconfig(path, url))
+}
+
+/// Certificates are renewed as long as the process runs, at once when it is told that somebody changed them
+/// (SIGHUP, as `gantry certs` does); kubeconfigs follow.
+fn keep_certificates(base: &Base, pki: &Arc<Pki>, paths: Vec<PathBuf>, url: String) -> Result<()> {
+    base.shutdown.spawn_until(Arc::clone(pki).keep(Arc::clone(&base.clock)));
+    let mut hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    let reloaded = Arc::clone(pki);
+    base.shutdown.spawn_until(async move {
+        while hangups.recv().await.is_some() {
+            reloaded.reload();
+        }
+    });
+    let (pki, mut changed) = (Arc::clone(pki), pki.changed());
+    base.shutdown.spawn_until(async move {
+        while changed.changed().await.is_ok() {
+            if let Err(error) = write_kubeconfigs(&pki, &paths, &url) {
+                tracing::error!(%error, "the administrator's kubeconfig is not up to date");
+            }
+        }
+    });
+    Ok(())
+}
+
 /// Controllers and scheduler share one set of informers: each kind is watched, and kept, once.
 fn start_control_plane(
     config: &Config,
@@ -180,7 +210,7 @@ fn start_control_plane(
     let controllers = local("system:kube-controller-manager", &[]);
     let informers = base.informers(controllers.clone());
     let settings = controller_manager::Config {
-        root_ca: pki.authority_pem().to_owned(),
+        root_ca: pki.authority_pem(),
         cluster_cidr: config.pod_cidr.clone(),
         node_cidr_mask: NODE_CIDR_MASK,
         ..controller_manager::Config::default()

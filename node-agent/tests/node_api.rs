@@ -286,9 +286,10 @@ mod over_tls {
         let now = RealClock::shared().now();
         let pki = Pki::open(directory.path(), &SubjectNames::default(), now).expect("pki");
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let identity = pki.node_identity("n1", &[loopback.ip()], now).expect("identity");
+        pki.node_identity("n1", &[loopback.ip()], now).expect("identity");
+        let other = pki.issue_client("system:node:n2", &["system:nodes"], now).expect("identity");
         let node = Node::new();
-        let tls = pki.node_server_config(&identity).expect("configuration");
+        let tls = pki.node_server_config("n1").expect("configuration");
         let first = server::listen(loopback).await.expect("bind");
         let taken = first.local_addr().expect("address");
         let listener = server::listen(taken).await.expect("another port");
@@ -296,11 +297,11 @@ mod over_tls {
         let server = NodeServer::new(listener, tls, node.api.clone());
         assert_ne!(address.port(), taken.port());
         let running = tokio::spawn(server.run());
-        assert_eq!(status(&pki, pki.agent_client(), address).await.expect("answer"), "HTTP/1.1 200 OK");
-        assert_eq!(status(&pki, &identity, address).await.expect("answer"), "HTTP/1.1 403 Forbidden");
+        assert_eq!(status(&pki, &pki.agent_client(), address).await.expect("answer"), "HTTP/1.1 200 OK");
+        assert_eq!(status(&pki, &other, address).await.expect("answer"), "HTTP/1.1 403 Forbidden");
         let elsewhere = tempfile::tempdir().expect("directory");
         let stranger = Pki::open(elsewhere.path(), &SubjectNames::default(), now).expect("pki");
-        assert!(status(&pki, stranger.agent_client(), address).await.is_err());
+        assert!(status(&pki, &stranger.agent_client(), address).await.is_err());
         node.api.shutdown.trigger();
         running.await.expect("server ends");
         node.api.shutdown.drained().await;

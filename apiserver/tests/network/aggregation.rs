@@ -13,8 +13,8 @@ async fn wardle(pki: &Pki) -> (u16, tokio::task::JoinHandle<()>) {
     let names = SubjectNames { dns: vec!["api.default.svc".to_owned()], addresses: Vec::new() };
     let identity =
         pki.issue_serving("wardle", &[], &names, RealClock::shared().now()).expect("a certificate");
-    // It wants a client certificate of the cluster's.
-    let acceptor = TlsAcceptor::from(pki.node_server_config(&identity).expect("a configuration"));
+    // It believes front proxies alone.
+    let acceptor = TlsAcceptor::from(pki.aggregated_server_config(&identity).expect("a configuration"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let port = listener.local_addr().expect("an address").port();
     let task = tokio::spawn(async move {

@@ -27,5 +27,6 @@ pub fn config_in(directory: &Path, bind: Option<SocketAddr>, now: Timestamp) -> 
         kinds: api::kinds::builtin(),
         timeouts: apiserver::Timeouts::default(),
         admission: apiserver::Switches::default(),
+        authentication: apiserver::AuthenticationSettings::default(),
     }
 }

@@ -1,174 +1,243 @@
-//! rustls configurations made of the cluster's certificates, and what a peer's certificate says.
+//! rustls configurations that follow the cluster's certificates: every handshake takes what is current, so
+//! renewal needs no restart and ends no connection.
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::CryptoProvider;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
 
-use super::{Identity, Pki, RENEW_BEFORE_DAYS, SubjectNames, TlsError};
-use crate::user::UserInfo;
+use super::{Current, Identity, TlsError};
 
-impl Pki {
-    /// How the API server listens: HTTP/2 and 1.1, client certificates of this authority welcome but
-    /// not needed.
-    ///
-    /// # Errors
-    /// When rustls refuses the material.
-    pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let config = server_config(&self.serving, self.authority_pem(), false)?;
-        Ok(Arc::new(with_protocols(config, &[b"h2", b"http/1.1"])))
+/// Sessions an API server remembers; a client that comes back shakes hands without certificates.
+const SESSIONS: usize = 4096;
+
+/// Shows the current certificate of a name.
+#[derive(Debug)]
+struct Shown {
+    current: Current,
+    name: String,
+}
+
+impl Shown {
+    fn certified(&self) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read().leaves.get(&self.name)?.certified))
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.certified()
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.certified()
     }
 
-    /// How a node agent listens: HTTP/1.1 (exec and port-forward upgrade the connection), client
-    /// certificates of this authority required.
-    ///
-    /// # Errors
-    /// When rustls refuses the material.
-    pub fn node_server_config(&self, identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
-        let config = server_config(identity, self.authority_pem(), true)?;
-        Ok(Arc::new(with_protocols(config, &[b"http/1.1"])))
+    fn has_certs(&self) -> bool {
+        true
     }
+}
 
-    /// How to call another part of the cluster as `identity`, trusting only this authority.
-    ///
-    /// # Errors
-    /// When rustls refuses the material.
-    pub fn client_config(&self, identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
-        let (chain, key) = chain_and_key(identity)?;
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(refused)?
-            .with_root_certificates(roots(self.authority_pem())?)
-            .with_client_auth_cert(chain, key)
-            .map_err(refused)?;
-        Ok(Arc::new(config))
+/// Believes servers of the authorities trusted at the moment.
+#[derive(Debug)]
+struct Servers(Current);
+
+impl Servers {
+    fn now(&self) -> Arc<WebPkiServerVerifier> {
+        Arc::clone(&self.0.read().servers)
     }
+}
 
-    /// How to call an aggregated API server as the front proxy; `verifier` judges the certificate it shows.
-    ///
-    /// # Errors
-    /// When rustls refuses the material.
-    pub fn front_proxy_config(
+impl ServerCertVerifier for Servers {
+    fn verify_server_cert(
         &self,
-        verifier: Arc<dyn ServerCertVerifier>,
-    ) -> Result<Arc<ClientConfig>, TlsError> {
-        let (chain, key) = chain_and_key(self.agent_client())?;
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(refused)?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_client_auth_cert(chain, key)
-            .map_err(refused)?;
-        Ok(Arc::new(config))
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.now().verify_server_cert(leaf, others, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, leaf, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
-/// The user a verified client certificate names: its common name, with its organisations as groups
-/// (`system:authenticated` added). `None` when it has no common name.
-pub fn peer_user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups: Vec<&str> =
-        parsed.subject().iter_organization().filter_map(|part| part.as_str().ok()).collect();
-    Some(UserInfo::component(&name, &groups))
+/// Asks clients for a certificate and has them prove that they hold its key.
+#[derive(Debug)]
+struct Clients {
+    current: Current,
+    /// Whether the handshake fails for clients without a trusted certificate. The API server lets them in:
+    /// who signed what is for authentication to judge, which answers strangers in HTTP and follows changes of trust.
+    strict: bool,
 }
 
-/// Whether a stored certificate can be used on: signed by this authority, matching its key, good for
-/// `names`, and not near its end.
-pub(super) fn still_good(
-    certificate_pem: &str,
-    key_pem: &str,
-    authority_pem: &str,
-    names: &SubjectNames,
-    now: Timestamp,
-) -> bool {
-    let identity = Identity { certificate_pem: certificate_pem.to_owned(), key_pem: key_pem.to_owned() };
-    let (Ok((chain, key)), Ok(authority)) =
-        (chain_and_key(&identity), CertificateDer::from_pem_slice(authority_pem.as_bytes()))
-    else {
-        return false;
-    };
-    chain.first().is_some_and(|leaf| {
-        signed_and_current(leaf, &authority, names, now)
-            && rustls::sign::CertifiedKey::from_der(chain.clone(), key, &provider())
-                .is_ok_and(|pair| pair.keys_match().is_ok())
-    })
-}
+impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.strict
+    }
 
-fn signed_and_current(
-    leaf: &CertificateDer<'_>,
-    authority: &CertificateDer<'_>,
-    names: &SubjectNames,
-    now: Timestamp,
-) -> bool {
-    let (Ok((_, leaf)), Ok((_, authority))) =
-        (X509Certificate::from_der(leaf), X509Certificate::from_der(authority))
-    else {
-        return false;
-    };
-    let left_seconds = leaf.validity().not_after.timestamp() - now.as_second();
-    let has_names = || {
-        let Ok(Some(extension)) = leaf.subject_alternative_name() else { return false };
-        let (mut dns, mut addresses) = (Vec::new(), Vec::new());
-        for name in &extension.value.general_names {
-            match name {
-                GeneralName::DNSName(name) => dns.push(*name),
-                GeneralName::IPAddress(bytes) => addresses.push(*bytes),
-                _ => {}
-            }
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if !self.strict {
+            return Ok(ClientCertVerified::assertion());
         }
-        names.dns.iter().all(|name| dns.contains(&name.as_str()))
-            && names.addresses.iter().all(|address| match address {
-                std::net::IpAddr::V4(v4) => addresses.contains(&v4.octets().as_slice()),
-                std::net::IpAddr::V6(v6) => addresses.contains(&v6.octets().as_slice()),
-            })
-    };
-    left_seconds > RENEW_BEFORE_DAYS * 24 * 60 * 60
-        && leaf.issuer() == authority.subject()
-        && (names == &SubjectNames::default() || has_names())
-        && leaf.verify_signature(Some(authority.public_key())).is_ok()
+        let clients = Arc::clone(&self.current.read().clients);
+        clients.verify_client_cert(leaf, others, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, leaf, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
 }
 
-fn server_config(
-    identity: &Identity,
-    authority_pem: &str,
-    require_client: bool,
-) -> Result<ServerConfig, TlsError> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authority_pem)?), provider());
-    let verifier = if require_client { verifier } else { verifier.allow_unauthenticated() };
-    let verifier = verifier.build().map_err(|e| TlsError::Config(e.to_string()))?;
+/// How to listen with the current certificate `name`.
+pub(super) fn server(
+    current: &Current,
+    name: &str,
+    strict: bool,
+    protocols: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?
+        .with_client_cert_verifier(Arc::new(Clients { current: current.clone(), strict }))
+        .with_cert_resolver(Arc::new(Shown { current: current.clone(), name: name.to_owned() }));
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
+    Ok(Arc::new(config))
+}
+
+/// How to call another part of the cluster with the current certificate `name`.
+pub(super) fn client(current: &Current, name: &str) -> Result<Arc<ClientConfig>, TlsError> {
+    client_judged(current, name, Arc::new(Servers(current.clone())))
+}
+
+/// How to call another part of the cluster as somebody.
+pub(super) fn client_as(current: &Current, identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
     let (chain, key) = chain_and_key(identity)?;
-    ServerConfig::builder_with_provider(provider())
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Servers(current.clone())))
+        .with_client_auth_cert(chain, key)
+        .map_err(refused)?;
+    Ok(Arc::new(config))
+}
+
+/// How to call a server that somebody else judges, with the current certificate `name`.
+pub(super) fn client_judged(
+    current: &Current,
+    name: &str,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(Arc::new(Shown { current: current.clone(), name: name.to_owned() }));
+    Ok(Arc::new(config))
+}
+
+/// How to listen as somebody, for clients that `verifier` believes.
+pub(super) fn server_as(
+    identity: &Identity,
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let (chain, key) = chain_and_key(identity)?;
+    let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(refused)?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
-        .map_err(refused)
+        .map_err(refused)?;
+    Ok(Arc::new(config))
 }
 
-fn with_protocols(mut config: ServerConfig, protocols: &[&[u8]]) -> ServerConfig {
-    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
-    config
+/// What believes servers of some authorities.
+pub(super) fn believe_servers(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|e| TlsError::Config(e.to_string()))
+}
+
+/// What believes clients of some authorities.
+pub(super) fn believe_clients(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|e| TlsError::Config(e.to_string()))
+}
+
+/// A certificate with its key, checked to belong together.
+pub(super) fn certified(identity: &Identity) -> Result<CertifiedKey, TlsError> {
+    let (chain, key) = chain_and_key(identity)?;
+    let pair = CertifiedKey::from_der(chain, key, &provider()).map_err(refused)?;
+    pair.keys_match().map_err(refused)?;
+    Ok(pair)
 }
 
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn roots(authority_pem: &str) -> Result<RootCertStore, TlsError> {
-    let mut store = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes())
-        .map_err(|e| TlsError::Config(e.to_string()))?;
-    store.add(authority).map_err(refused)?;
-    Ok(store)
+    static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
 }
 
 fn chain_and_key(

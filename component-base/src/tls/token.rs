@@ -1,34 +1,30 @@
-//! Signed service-account tokens: JSON Web Tokens with ES256 (RFC 7515, RFC 7518 section 3.4).
+//! Keys of service-account tokens: one signs (ES256), it and all former ones verify.
+//!
+//! Entry points: [`TokenKeys::open`], [`TokenKeys::rotate`]. `service-account.key` signs; public keys in
+//! `service-account.*.pub` verify until somebody removes them.
 
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest::{SHA256, digest};
+use rcgen::PublicKeyData as _;
 use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
-};
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
-use super::{TlsError, read, write_private};
+use super::TlsError;
+use super::files::{read, restrict, write_private};
+pub use crate::jws::TokenProblem;
+use crate::jws::{Jws, VerifyingKey};
 
-/// Why a token was not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenProblem {
-    /// Not three dot-separated base64url parts of JSON.
-    #[error("not a JSON Web Token")]
-    Malformed,
-    /// Signed by another key or with another algorithm.
-    #[error("the signature does not verify")]
-    Signature,
-}
+const NAME: &str = "service-account";
 
-/// A P-256 key that signs and verifies tokens.
+/// A P-256 key that signs tokens.
 pub struct TokenKey {
     pair: EcdsaKeyPair,
     random: SystemRandom,
-    id: String,
+    public: VerifyingKey,
+    public_pem: String,
 }
 
 impl TokenKey {
@@ -38,18 +34,17 @@ impl TokenKey {
     /// When the file cannot be read or written, or holds something else.
     pub(super) fn open(path: &Path) -> Result<Self, TlsError> {
         if !path.exists() {
-            let fresh = rcgen::KeyPair::generate()
-                .map_err(|source| TlsError::Sign { subject: "service-account".to_owned(), source })?;
-            write_private(path, fresh.serialize_pem().as_bytes())?;
+            write_private(path, super::new_key(NAME)?.serialize_pem().as_bytes())?;
         }
+        restrict(path)?;
         let unusable = |detail: String| TlsError::Unusable { path: path.to_owned(), detail };
-        let der =
-            rcgen::KeyPair::from_pem(&read(path)?).map_err(|e| unusable(e.to_string()))?.serialize_der();
+        let key = rcgen::KeyPair::from_pem(&read(path)?).map_err(|e| unusable(e.to_string()))?;
         let random = SystemRandom::new();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random)
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.serialized_der(), &random)
             .map_err(|e| unusable(e.to_string()))?;
-        let id = URL_SAFE_NO_PAD.encode(digest(&SHA256, pair.public_key().as_ref()));
-        Ok(Self { pair, random, id })
+        let public = VerifyingKey::from_der(&key.subject_public_key_info())
+            .ok_or_else(|| unusable("it is no P-256 key".to_owned()))?;
+        Ok(Self { pair, random, public, public_pem: key.public_key_pem() })
     }
 
     /// A token with these claims.
@@ -57,7 +52,7 @@ impl TokenKey {
     /// # Errors
     /// When the system gives no randomness.
     pub fn sign(&self, claims: &Value) -> Result<String, TlsError> {
-        let header = json!({"alg": "ES256", "kid": self.id, "typ": "JWT"});
+        let header = json!({"alg": self.public.algorithm(), "kid": self.public.id});
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encode(&header), encode(claims));
         let signature = self
@@ -66,34 +61,80 @@ impl TokenKey {
             .map_err(|_| TlsError::Config("the system gives no randomness to sign with".to_owned()))?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
+}
 
-    /// The claims of a token this key signed. Says nothing about expiry, audience or binding.
+/// The key that signs, and all that verify.
+pub struct TokenKeys {
+    signing: TokenKey,
+    /// The signing one first.
+    verifying: Vec<VerifyingKey>,
+}
+
+impl TokenKeys {
+    /// Reads the keys of a directory; makes one to sign with when there is none.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or holds something else.
+    pub(super) fn open(dir: &Path) -> Result<Self, TlsError> {
+        let signing = TokenKey::open(&dir.join(format!("{NAME}.key")))?;
+        let mut verifying = vec![signing.public.clone()];
+        let fail = |source| TlsError::File { act: "reading", path: dir.to_owned(), source };
+        let mut former = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with(NAME) && name.ends_with(".pub") {
+                former.push(path);
+            }
+        }
+        former.sort();
+        for path in former {
+            let detail = "it holds no public key".to_owned();
+            let key = VerifyingKey::from_pem(&read(&path)?).ok_or(TlsError::Unusable { path, detail })?;
+            verifying.push(key);
+        }
+        Ok(Self { signing, verifying })
+    }
+
+    /// Puts a new key in the place of the one that signs, which goes on verifying.
+    pub(super) fn rotate(dir: &Path) -> Result<(), TlsError> {
+        let path = dir.join(format!("{NAME}.key"));
+        let former = TokenKey::open(&path)?;
+        let id: String = former.public.id.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+        write_private(&dir.join(format!("{NAME}.{id}.pub")), former.public_pem.as_bytes())?;
+        write_private(&path, super::new_key(NAME)?.serialize_pem().as_bytes())
+    }
+
+    /// A token with these claims.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn sign(&self, claims: &Value) -> Result<String, TlsError> {
+        self.signing.sign(claims)
+    }
+
+    /// The claims of a token one of these keys signed. Says nothing about expiry, audience or binding.
     ///
     /// # Errors
     /// When it is not such a token.
     pub fn verify(&self, token: &str) -> Result<Value, TokenProblem> {
-        let (message, signature) = token.rsplit_once('.').ok_or(TokenProblem::Malformed)?;
-        let (header, claims) = message.split_once('.').ok_or(TokenProblem::Malformed)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenProblem::Malformed);
-        let parse = |bytes: Vec<u8>| -> Result<Value, TokenProblem> {
-            serde_json::from_slice(&bytes).map_err(|_| TokenProblem::Malformed)
-        };
-        if parse(decode(header)?)?["alg"] != "ES256" {
-            return Err(TokenProblem::Signature);
+        let token = Jws::parse(token)?;
+        let named = self.verifying.iter().filter(|key| key.id == token.key_id);
+        // The name is a hint: tokens of earlier versions name their key in another way.
+        let others = self.verifying.iter().filter(|key| key.id != token.key_id);
+        match named.chain(others).any(|key| key.verify(&token).is_ok()) {
+            true => Ok(token.claims),
+            false => Err(TokenProblem::Signature),
         }
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
-            .verify(message.as_bytes(), &decode(signature)?)
-            .map_err(|_| TokenProblem::Signature)?;
-        parse(decode(claims)?)
     }
 
-    /// The public half as a JSON Web Key, for `/openid/v1/jwks`.
-    pub fn public_jwk(&self) -> Value {
-        // An uncompressed point: one tag byte, then 32 bytes each of x and y.
-        let point = self.pair.public_key().as_ref();
-        let part =
-            |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(point.get(range).unwrap_or_default());
-        json!({"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256",
-               "x": part(1..33), "y": part(33..65)})
+    /// The public halves, the signing one first.
+    pub fn public(&self) -> &[VerifyingKey] {
+        &self.verifying
+    }
+
+    /// Names of the keys.
+    pub(super) fn ids(&self) -> impl Iterator<Item = String> {
+        self.verifying.iter().map(|key| key.id.clone())
     }
 }

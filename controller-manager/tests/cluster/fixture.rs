@@ -44,6 +44,7 @@ impl Cluster {
             kinds: api::kinds::builtin(),
             timeouts: apiserver::Timeouts::default(),
             admission: apiserver::Switches::default(),
+            authentication: apiserver::AuthenticationSettings::default(),
         };
         let store: Arc<dyn Store> = Memory::open();
         let server = apiserver::run(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone())

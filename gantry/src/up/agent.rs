@@ -95,7 +95,7 @@ fn start_server(
     agent: &Running,
 ) -> Result<()> {
     let addresses = [config.advertise, IpAddr::from([127, 0, 0, 1])];
-    let identity = pki.node_identity(&config.node_name, &addresses, base.clock.now())?;
+    pki.node_identity(&config.node_name, &addresses, base.clock.now())?;
     let api = NodeApi {
         runtime,
         lookup: agent.pods.clone(),
@@ -103,7 +103,7 @@ fn start_server(
         clock: Arc::clone(&base.clock),
         shutdown: base.shutdown.clone(),
     };
-    let server = NodeServer::new(listener, pki.node_server_config(&identity)?, api);
+    let server = NodeServer::new(listener, pki.node_server_config(&config.node_name)?, api);
     base.shutdown.spawn(server.run());
     Ok(())
 }

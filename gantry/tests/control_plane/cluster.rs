@@ -70,7 +70,7 @@ impl Cluster {
         let informers =
             Informers::new(self.client.clone(), Arc::clone(&clock), Rng::seeded(2), shutdown.clone());
         let settings = controller_manager::Config {
-            root_ca: self.pki.authority_pem().to_owned(),
+            root_ca: self.pki.authority_pem(),
             ..controller_manager::Config::default()
         };
         controller_manager::run(
@@ -162,6 +162,7 @@ async fn api_server(
         kinds: api::kinds::builtin(),
         timeouts: apiserver::Timeouts::default(),
         admission: apiserver::Switches::default(),
+        authentication: apiserver::AuthenticationSettings::default(),
     };
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     let server = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await;

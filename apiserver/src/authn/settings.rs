@@ -1,0 +1,101 @@
+//! How callers are authenticated beyond what every cluster has.
+//!
+//! Entry point: [`AuthenticationSettings`].
+
+use std::path::PathBuf;
+
+/// Upstream's `--token-auth-file`, `--requestheader-*` and so on.
+#[derive(Debug, Clone)]
+pub struct AuthenticationSettings {
+    /// CSV of static tokens (`--token-auth-file`): token, user, uid, groups.
+    pub token_file: Option<PathBuf>,
+    /// Which headers of front proxies say who is asking.
+    pub request_header: RequestHeaderSettings,
+    /// Where nobody needs to be known; `None` makes everybody welcome to be judged as `system:anonymous`.
+    pub anonymous: Option<Vec<AnonymousCondition>>,
+    /// Whether bootstrap tokens are accepted (`--enable-bootstrap-token-auth`).
+    pub bootstrap_tokens: bool,
+    /// Whether tokens that pods get for an hour are good for a year, with a warning after the hour
+    /// (`--service-account-extend-token-expiration`).
+    pub extend_expiration: bool,
+}
+
+/// A path without credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnonymousCondition {
+    /// The path, and with `prefix` everything below it.
+    pub path: String,
+    /// Whether paths below are meant, too.
+    pub below: bool,
+}
+
+/// Upstream's `--requestheader-*` flags.
+#[derive(Debug, Clone)]
+pub struct RequestHeaderSettings {
+    /// Common names of certificates that may speak for others; empty for every one of the front-proxy authority.
+    pub allowed_names: Vec<String>,
+    /// The first of these that has a value names the user.
+    pub username_headers: Vec<String>,
+    /// The first of these that has a value is the uid.
+    pub uid_headers: Vec<String>,
+    /// All values of all of these are groups.
+    pub group_headers: Vec<String>,
+    /// What follows these prefixes is an extra.
+    pub extra_prefixes: Vec<String>,
+}
+
+impl Default for RequestHeaderSettings {
+    /// kubeadm's.
+    fn default() -> Self {
+        let one = |text: &str| vec![text.to_owned()];
+        Self {
+            allowed_names: one("front-proxy-client"),
+            username_headers: one("X-Remote-User"),
+            uid_headers: one("X-Remote-Uid"),
+            group_headers: one("X-Remote-Group"),
+            extra_prefixes: one("X-Remote-Extra-"),
+        }
+    }
+}
+
+impl Default for AuthenticationSettings {
+    fn default() -> Self {
+        let open = [
+            ("/version", false),
+            ("/version/", false),
+            ("/healthz", true),
+            ("/livez", true),
+            ("/readyz", true),
+        ];
+        Self {
+            token_file: None,
+            request_header: RequestHeaderSettings::default(),
+            anonymous: Some(
+                open.map(|(path, below)| AnonymousCondition { path: path.to_owned(), below }).to_vec(),
+            ),
+            bootstrap_tokens: true,
+            extend_expiration: true,
+        }
+    }
+}
+
+/// Why authentication cannot be set up as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file cannot be read.
+    #[error("reading {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path}: {detail}")]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+}
