@@ -11,6 +11,7 @@ mod claims;
 mod client_certificate;
 mod credentials;
 mod legacy_token;
+pub(crate) mod published;
 mod request_header;
 mod service_account;
 mod settings;

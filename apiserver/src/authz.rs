@@ -15,7 +15,6 @@ pub(crate) use attributes::{Attributes, Selectors};
 pub(crate) use builtin::rules_for;
 
 use crate::call::Server;
-use crate::request::RequestInfo;
 
 /// Members may do everything; the group cannot be limited (upstream's `user.SystemPrivilegedGroup`).
 pub(crate) const PRIVILEGED_GROUP: &str = "system:masters";
@@ -141,6 +140,3 @@ pub(crate) async fn check(server: &Server, user: &UserInfo, wish: &Attributes<'_
     let decision = authorize(server, user, wish).await;
     if decision.is_allowed() { Ok(()) } else { Err(refusal::status(user, wish, &decision)) }
 }
-
-/// Paths for which nobody must say who they are (conditions of upstream's anonymous authenticator).
-const ANONYMOUS_ROOTS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];

@@ -220,8 +220,11 @@ pub async fn run(
     });
     custom_resources::load(&server).await.map_err(Error::Bootstrap)?;
     bootstrap::run(&server, port).await.map_err(Error::Bootstrap)?;
-    let followed = |server: &Server| &server.authentication.credentials;
-    shutdown.spawn_until(Followed::keep(Arc::clone(&server), followed, credentials));
+    shutdown.spawn_until(Followed::keep(
+        Arc::clone(&server),
+        |server| &server.authentication.credentials,
+        credentials,
+    ));
     shutdown.spawn_until(custom_resources::run(Arc::clone(&server)));
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));
     shutdown.spawn_until(api_services::keep(Arc::clone(&server)));
@@ -234,6 +237,9 @@ pub async fn run(
     shutdown.spawn_until(aggregator::keep(Arc::clone(&server)));
     shutdown.spawn_until(encryption::upkeep::run(Arc::clone(&server)));
     if let Some(listener) = listener {
+        // Nobody else can reach a server that does not listen.
+        authn::published::publish(&server).await.map_err(Error::Bootstrap)?;
+        shutdown.spawn_until(authn::published::keep(Arc::clone(&server)));
         shutdown.spawn(serve::accept_loop(Arc::clone(&server), listener, acceptor));
     }
     Ok(Running { local: LocalService { server }, address })

@@ -137,7 +137,7 @@ async fn token(call: &Call, spec: &Value) -> Result<Value, Status> {
         Ok((user, audiences)) => {
             json!({"authenticated": true, "user": user_json(&user), "audiences": audiences})
         }
-        Err(problem) => json!({"user": {}, "error": format!("invalid bearer token, {problem}")}),
+        Err(problem) => json!({"user": {}, "error": problem}),
     })
 }
 

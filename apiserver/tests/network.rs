@@ -15,11 +15,13 @@ use axum::body::Body;
 use component_base::clock::RealClock;
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
-use component_base::tls::Pki;
+use component_base::tls::{Identity, Lifetimes, Pki, Role, SubjectNames};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,8 +35,15 @@ struct Cluster {
 }
 
 async fn start(bind: &str) -> Result<Cluster, apiserver::Error> {
+    start_with(bind, Lifetimes::default()).await
+}
+
+async fn start_with(bind: &str, lifetimes: Lifetimes) -> Result<Cluster, apiserver::Error> {
     let clock = RealClock::shared();
-    let (config, directory) = scene::config(Some(bind.parse().expect("an address")), clock.now());
+    let (mut config, directory) = scene::config(Some(bind.parse().expect("an address")), clock.now());
+    let (names, place) =
+        (SubjectNames::for_api_server("cluster.local", &[], &[]), directory.path().join("pki"));
+    config.pki = Arc::new(Pki::open_with(&place, &names, clock.now(), lifetimes).expect("certificates"));
     let pki = Arc::clone(&config.pki);
     let shutdown = Shutdown::new();
     let running = apiserver::run(config, Memory::open(), clock, Rng::from_system(), shutdown.clone()).await?;
@@ -45,14 +54,33 @@ async fn start(bind: &str) -> Result<Cluster, apiserver::Error> {
 impl Cluster {
     /// One request on a connection of its own; `admin` shows the administrator's certificate.
     async fn send(&self, admin: bool, request: Request<Body>) -> Response<Incoming> {
-        let config = if admin {
-            self.pki.client_config(self.pki.admin()).expect("a configuration")
-        } else {
-            let roots = self.pki.client_config(self.pki.admin()).expect("a configuration");
-            let mut plain = (*roots).clone();
-            plain.client_auth_cert_resolver = Arc::new(NoCertificate);
-            Arc::new(plain)
-        };
+        let mut config = self.pki.client_config(self.pki.admin()).expect("a configuration");
+        if !admin {
+            Arc::make_mut(&mut config).client_auth_cert_resolver = Arc::new(NoCertificate);
+        }
+        self.send_by(config, request).await
+    }
+
+    /// One request of somebody's; who they are said to be.
+    async fn user_of(&self, identity: &Identity, headers: &[(&str, &str)]) -> Result<Value, StatusCode> {
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let mut request =
+            Request::post(path).header("host", "localhost").header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let config = self.pki.client_config(identity).expect("a configuration");
+        let answer = self.send_by(config, request.body(Body::from("{}")).expect("a request")).await;
+        match answer.status() {
+            StatusCode::CREATED => {
+                let review: Value = serde_json::from_str(&text(answer).await).expect("JSON");
+                Ok(review["status"]["userInfo"].clone())
+            }
+            other => Err(other),
+        }
+    }
+
+    async fn send_by(&self, config: Arc<ClientConfig>, request: Request<Body>) -> Response<Incoming> {
         let stream = TcpStream::connect(self.address).await.expect("connected");
         let name = "localhost".try_into().expect("a name");
         let stream = TlsConnector::from(config).connect(name, stream).await.expect("a handshake");
@@ -107,6 +135,87 @@ async fn a_client_certificate_is_an_identity() {
     assert_eq!(watch.status(), 200);
     cluster.shutdown.trigger();
     assert_eq!(text(watch).await, "");
+    cluster.shutdown.drained().await;
+}
+
+#[tokio::test]
+async fn only_certificates_of_the_right_authority_and_use_are_identities() {
+    let cluster = start("127.0.0.1:0").await.expect("a server");
+    let (now, pki) = (RealClock::shared().now(), &cluster.pki);
+    let admin = cluster.user_of(&pki.admin(), &[]).await.expect("known");
+    assert_eq!(admin["username"], "kubernetes-admin");
+    let id = admin["extra"]["authentication.kubernetes.io/credential-id"][0].as_str().unwrap_or_default();
+    assert!(id.starts_with("X509SHA256="), "{admin}");
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let stranger = Pki::open(elsewhere.path(), &SubjectNames::default(), now).expect("certificates");
+    let key = component_base::tls::KeyPair::generate().expect("a key");
+    let subject = component_base::tls::subject("jane", &["system:masters"]);
+    let request = component_base::tls::signing_request(&key, &subject).expect("a request");
+    let request = component_base::tls::Request::of(request.as_bytes()).expect("a request");
+    let hour = SignedDuration::from_hours(1);
+    let signed = |role, usage: &str, from, until| Identity {
+        certificate_pem: pki
+            .sign_request(role, &request, &[usage.to_owned()], (from, until))
+            .expect("signed"),
+        key_pem: key.serialize_pem(),
+    };
+    for (what, identity, is_known) in [
+        ("good", signed(Role::Client, "client auth", now - hour, now + hour), true),
+        ("of another cluster", (*stranger.admin()).clone(), false),
+        ("of the authority for servers", signed(Role::Serving, "client auth", now - hour, now + hour), false),
+        ("of the authority for proxies", (*pki.front_proxy_client()).clone(), false),
+        ("for servers", signed(Role::Client, "server auth", now - hour, now + hour), false),
+        ("ended", signed(Role::Client, "client auth", now - hour, now - hour / 2), false),
+        ("not begun", signed(Role::Client, "client auth", now + hour, now + hour * 2), false),
+        ("nameless", pki.issue_client("", &["system:masters"], now).expect("issued"), false),
+    ] {
+        let outcome = cluster.user_of(&identity, &[]).await;
+        assert_eq!(outcome.is_ok(), is_known, "{what}: {outcome:?}");
+        assert!(outcome.is_ok() || outcome == Err(StatusCode::UNAUTHORIZED), "{what}: {outcome:?}");
+    }
+    cluster.shutdown.trigger();
+}
+
+#[tokio::test]
+async fn front_proxies_speak_for_others() {
+    let cluster = start("127.0.0.1:0").await.expect("a server");
+    let headers =
+        [("x-remote-user", "jane"), ("x-remote-group", "a"), ("x-remote-extra-example.com%2fx", "y")];
+    let jane = cluster.user_of(&cluster.pki.front_proxy_client(), &headers).await.expect("known");
+    let expect = json!({"username": "jane", "groups": ["a", "system:authenticated"], "extra": {"example.com/x": ["y"]}});
+    assert_eq!(jane, expect);
+    let admin = cluster.user_of(&cluster.pki.admin(), &headers).await.expect("known");
+    assert_eq!(admin["username"], "kubernetes-admin", "nobody else's headers are believed");
+    let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    let published: Value =
+        serde_json::from_str(&text(cluster.send(true, get(path)).await).await).expect("JSON");
+    assert_eq!(
+        published["data"]["requestheader-client-ca-file"],
+        cluster.pki.authorities_pem(Role::FrontProxy)
+    );
+    assert_eq!(published["data"]["client-ca-file"], cluster.pki.authorities_pem(Role::Client));
+    assert_eq!(published["data"]["requestheader-username-headers"], "[\"X-Remote-User\"]");
+    cluster.shutdown.trigger();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_seconds_are_renewed_and_nothing_is_dropped() {
+    let lifetimes = Lifetimes { certificate: SignedDuration::from_secs(6), ..Lifetimes::default() };
+    let cluster = start_with("127.0.0.1:0", lifetimes).await.expect("a server");
+    cluster.shutdown.spawn_until(Arc::clone(&cluster.pki).keep(RealClock::shared()));
+    let mut seen = vec![cluster.pki.serving().certificate_pem.clone()];
+    let mut asked = 0;
+    while seen.len() < 4 {
+        let answer = cluster.send(true, get("/api/v1/namespaces/default")).await;
+        assert_eq!(answer.status(), 200, "after {asked} requests");
+        asked += 1;
+        let current = cluster.pki.serving().certificate_pem.clone();
+        if seen.last() != Some(&current) {
+            seen.push(current);
+        }
+    }
+    assert!(asked > 20, "{asked} requests are no load");
+    cluster.shutdown.trigger();
     cluster.shutdown.drained().await;
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use rcgen::KeyPair;
+pub use rcgen::KeyPair;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -33,6 +33,7 @@ use tokio::sync::{Notify, watch};
 
 pub use authority::{Role, Step};
 pub use certificate::{Facts, Request, peer_user};
+pub use files::write_private;
 pub use issue::{AlternativeName, signing_request, subject};
 pub use kubeconfig::kubeconfig;
 pub use listing::{Listed, list};
@@ -40,7 +41,7 @@ pub use renewal::{expire, rotate_authority, rotate_token_key};
 pub use token::{TokenKey, TokenKeys, TokenProblem};
 
 use authority::Authority;
-use files::{make_private_dir, write_private};
+use files::make_private_dir;
 use issue::Draft;
 use leaf::{Leaf, Plan};
 

@@ -1,5 +1,7 @@
 //! THE table of controllers, and what starts them.
 
+use std::sync::Arc;
+
 use client::controller::{self, Controller, Harness};
 use client::events::Recorder;
 use client::execute::Executor;
@@ -7,9 +9,14 @@ use client::informer::Informers;
 use component_base::clock::SharedClock;
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
+use component_base::tls::Pki;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
 
+use crate::bootstrap_tokens;
+use crate::certificates;
+use crate::certificates::approving::Approving;
+use crate::certificates::signing::Signing;
 use crate::deployment::Deployments;
 use crate::discovery::Kinds;
 use crate::endpoint_slice::EndpointSlices;
@@ -23,13 +30,14 @@ use crate::pod_gc::PodGarbage;
 use crate::replica_set::ReplicaKeeper;
 use crate::root_ca::RootAuthorities;
 use crate::service_account::ServiceAccounts;
+use crate::service_account_token::Tokens;
 use crate::taint_eviction::TaintEviction;
 
 /// What the controllers cannot find out from the cluster.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// PEM of the cluster's certificate authority, published to every namespace.
-    pub root_ca: String,
+    /// The cluster's certificates and keys. Controllers that publish or sign with them do not run without.
+    pub pki: Option<Arc<Pki>>,
     /// Addresses for pods, such as `10.42.0.0/16`; each node gets a part.
     pub cluster_cidr: String,
     /// Prefix length of each node's part.
@@ -41,7 +49,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            root_ca: String::new(),
+            pki: None,
             cluster_cidr: "10.42.0.0/16".to_owned(),
             node_cidr_mask: 24,
             terminated_pod_threshold: 12_500,
@@ -71,6 +79,12 @@ impl Start<'_> {
         let harness = self.harness(controller.name());
         controller::run(controller, harness);
     }
+
+    fn with_pki<C: Controller>(&self, make: impl FnOnce(Arc<Pki>) -> C) {
+        if let Some(pki) = &self.config.pki {
+            self.run(make(Arc::clone(pki)));
+        }
+    }
 }
 
 /// A name, and what starts the controller.
@@ -81,8 +95,18 @@ const CONTROLLERS: &[Row] = &[
     ("namespace", |start| start.run(Namespaces::new(&start.informers, &start.kinds))),
     ("serviceaccount", |start| start.run(ServiceAccounts::new(&start.informers))),
     ("root-ca-certificate-publisher", |start| {
-        start.run(RootAuthorities::new(&start.informers, start.config.root_ca.clone()));
+        start.with_pki(|pki| RootAuthorities::new(&start.informers, pki, start.shutdown.clone()));
     }),
+    ("serviceaccount-token", |start| start.with_pki(|pki| Tokens::new(&start.informers, pki))),
+    ("certificatesigningrequest-approving", |start| start.run(Approving::new(&start.informers))),
+    ("certificatesigningrequest-signing", |start| {
+        start.with_pki(|pki| Signing::new(&start.informers, pki));
+    }),
+    ("certificatesigningrequest-cleaner", |start| {
+        start.run(certificates::cleaner::Cleaner::new(&start.informers));
+    }),
+    ("token-cleaner", |start| start.run(bootstrap_tokens::cleaner::Cleaner::new(&start.informers))),
+    ("bootstrap-signer", |start| start.run(bootstrap_tokens::signer::Signer::new(&start.informers))),
     ("nodeipam", start_node_ipam),
     ("nodelifecycle", |start| start.run(NodeLifecycle::new(&start.informers, start.clock.clone()))),
     ("taint-eviction", |start| start.run(TaintEviction::new(&start.informers, start.clock.clone()))),

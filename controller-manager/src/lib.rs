@@ -3,6 +3,8 @@
 //!
 //! Entry point: [`run`]. The table of what runs is in [`controllers`].
 
+pub mod bootstrap_tokens;
+pub mod certificates;
 pub mod controllers;
 pub mod deployment;
 pub mod discovery;
@@ -20,6 +22,7 @@ pub mod replica_set;
 pub mod replication_controller;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_account_token;
 pub mod services;
 pub mod taint_eviction;
 

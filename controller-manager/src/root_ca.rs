@@ -9,6 +9,8 @@ use client::informer::{Informer, Informers};
 use client::key::Key;
 use client::plan::{Action, Plan, Target};
 use client::request;
+use component_base::shutdown::Shutdown;
+use component_base::tls::Pki;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use serde_json::json;
@@ -68,14 +70,15 @@ pub fn reconcile(observed: &Observed, authority: &str) -> Plan {
 pub struct RootAuthorities {
     namespaces: Informer<Namespace>,
     published: Informer<ConfigMap>,
-    authority: String,
+    pki: Arc<Pki>,
+    shutdown: Shutdown,
 }
 
 impl RootAuthorities {
-    /// Publishes `authority` (PEM).
-    pub fn new(informers: &Informers, authority: String) -> Self {
+    /// Publishes what clients are to trust.
+    pub fn new(informers: &Informers, pki: Arc<Pki>, shutdown: Shutdown) -> Self {
         let published = informers.selected(&format!("metadata.name={NAME}"));
-        Self { namespaces: informers.of(), published, authority }
+        Self { namespaces: informers.of(), published, pki, shutdown }
     }
 }
 
@@ -90,6 +93,13 @@ impl Controller for RootAuthorities {
     fn watch(&self, wake: &mut Wake) {
         wake.on_each(&self.namespaces);
         wake.on(&self.published, |change| [Key::cluster(change.key().namespace)]);
+        // Another authority concerns every namespace.
+        let (mut changed, queue, namespaces) = (self.pki.changed(), wake.queue(), self.namespaces.clone());
+        self.shutdown.spawn_until(async move {
+            while changed.changed().await.is_ok() {
+                namespaces.list().iter().for_each(|namespace| queue.add(Key::of(&namespace.metadata)));
+            }
+        });
     }
 
     async fn observe(&self, key: &Key, _last: Option<&Failure>) -> Result<Option<Observed>, Failure> {
@@ -98,6 +108,6 @@ impl Controller for RootAuthorities {
     }
 
     fn reconcile(&self, observed: &Observed, _now: Timestamp) -> Plan {
-        reconcile(observed, &self.authority)
+        reconcile(observed, &self.pki.authority_pem())
     }
 }

@@ -211,7 +211,10 @@ async fn namespaces_are_furnished_and_emptied() {
         changes.recv().await.expect("a change");
     }
     let map = maps.get("kube-root-ca.crt").await.expect("the authority");
-    assert_eq!(map.data.as_ref().and_then(|data| data.get("ca.crt")).map(String::as_str), Some("PEM"));
+    assert_eq!(
+        map.data.as_ref().and_then(|data| data.get("ca.crt")).map(String::as_str),
+        Some(cluster.pki.authority_pem().as_str())
+    );
     let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "short");
     pods.create(&PostParams::default(), &serde_json::from_value(pod).expect("a pod")).await.expect("created");

@@ -36,6 +36,7 @@ mod explain;
 mod expose;
 mod get;
 mod history;
+mod kubeconfig;
 mod labels;
 mod logs;
 mod nodes;
@@ -47,6 +48,7 @@ mod rollout;
 mod run;
 mod scale;
 mod set;
+mod token;
 mod top;
 mod undelete;
 mod undo;
@@ -124,6 +126,11 @@ pub enum Verb {
     /// Approve and deny requests for certificates.
     #[command(subcommand)]
     Certificate(certificate::Command),
+    /// Make a kubeconfig for somebody.
+    Kubeconfig(kubeconfig::Arguments),
+    /// Make, list and revoke tokens with which machines join.
+    #[command(subcommand)]
+    Token(token::Command),
     /// List the resources the server has.
     ApiResources(catalogue::ResourceArguments),
     /// List the groups and versions the server has.
@@ -248,6 +255,8 @@ async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
         Verb::Events(arguments) => Box::pin(events::run(connection, arguments)),
         Verb::Top(command) => Box::pin(top::run(connection, command)),
         Verb::Certificate(command) => Box::pin(certificate::run(connection, command)),
+        Verb::Kubeconfig(arguments) => Box::pin(kubeconfig::run(connection, arguments)),
+        Verb::Token(command) => Box::pin(token::run(connection, command)),
         Verb::ApiResources(arguments) => Box::pin(catalogue::resources(connection, arguments)),
         Verb::ApiVersions => Box::pin(catalogue::versions(connection)),
         Verb::ClusterInfo(arguments) => Box::pin(catalogue::cluster(connection, arguments)),

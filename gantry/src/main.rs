@@ -3,6 +3,7 @@
 //! A pod's shim is this program started again; it must stay single-threaded and small, so `main` hands
 //! over to it before anything else is set up.
 
+mod certs;
 mod config;
 mod ctl;
 mod down;
@@ -40,6 +41,9 @@ enum Command {
     /// Save, restore and verify the store of a data directory.
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// List, renew and replace the certificates of a data directory.
+    #[command(subcommand)]
+    Certs(certs::Command),
     #[command(flatten)]
     Ctl(Box<ctl::Verb>),
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Down(arguments) => report(down::run(&arguments)),
         Command::Image(command) => report(image::run(command)),
         Command::Snapshot(command) => report(snapshot::run(command)),
+        Command::Certs(command) => report(certs::run(command)),
         Command::Ctl(verb) => ctl::run(*verb, globals),
     }
 }

@@ -204,13 +204,13 @@ fn keep_certificates(base: &Base, pki: &Arc<Pki>, paths: Vec<PathBuf>, url: Stri
 fn start_control_plane(
     config: &Config,
     base: &Base,
-    pki: &Pki,
+    pki: &Arc<Pki>,
     local: &dyn Fn(&str, &[&str]) -> kube::Client,
 ) {
     let controllers = local("system:kube-controller-manager", &[]);
     let informers = base.informers(controllers.clone());
     let settings = controller_manager::Config {
-        root_ca: pki.authority_pem(),
+        pki: Some(Arc::clone(pki)),
         cluster_cidr: config.pod_cidr.clone(),
         node_cidr_mask: NODE_CIDR_MASK,
         ..controller_manager::Config::default()

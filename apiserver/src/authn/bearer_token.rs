@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
-use super::{Asked, Known, Outcome, bootstrap_token, legacy_token, service_account, token_file};
+use super::{Asked, Outcome, bootstrap_token, legacy_token, service_account, token_file};
 use crate::authz::aggregate;
 use crate::call::Server;
 

@@ -2,7 +2,7 @@
 
 use component_base::user::UserInfo;
 use jiff::Timestamp;
-use ring::constant_time::verify_slices_are_equal;
+use sha2::{Digest as _, Sha256};
 
 use super::bearer_token::own_audiences;
 use super::credentials::{BOOTSTRAP_TYPE, Object};
@@ -55,7 +55,8 @@ fn user(stored: &Object, id: &str, secret: &str, now: Timestamp) -> Result<UserI
         return Err(format!("has invalid type, expected {BOOTSTRAP_TYPE}."));
     };
     let data = |key: &str| token.data.get(key).map(String::as_str).unwrap_or_default();
-    if verify_slices_are_equal(data("token-secret").as_bytes(), secret.as_bytes()).is_err() {
+    // Digests are compared, so that the time it takes tells nothing of how much was right.
+    if Sha256::digest(data("token-secret")) != Sha256::digest(secret) {
         return Err("has invalid value for key token-secret.".to_owned());
     }
     if data("token-id") != id {

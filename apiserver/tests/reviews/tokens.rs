@@ -17,7 +17,7 @@ impl World {
     async fn bearing(&self, token: &str, method: &str, uri: &str) -> (u16, Value) {
         let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
         let request = request.header("authorization", format!("Bearer {token}"));
-        let answer = self.server.answer(request.body(Body::from("{}")).expect("a request")).await;
+        let answer = Box::pin(self.server.answer(request.body(Body::from("{}")).expect("a request"))).await;
         let code = answer.status().as_u16();
         let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
         (code, serde_json::from_slice(&bytes).unwrap_or_default())
@@ -330,7 +330,7 @@ async fn keys_are_published_for_others_to_verify_with() {
         ("/openid/v1/jwks", "application/jwk-set+json"),
     ] {
         let mut request = Request::get(path).body(Body::empty()).expect("a request");
-        request.extensions_mut().insert(UserInfo::component("jane", &["system:serviceaccounts"]));
+        request.extensions_mut().insert(admin());
         let answer = world.server.answer(request).await;
         assert_eq!(answer.status().as_u16(), 200, "{path}");
         assert_eq!(answer.headers()["content-type"], media);

@@ -43,7 +43,10 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, TlsError> {
 }
 
 /// Writes a file of mode 0600 beside its name, then renames it, so that no reader sees half a key.
-pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), TlsError> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), TlsError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);

@@ -27,6 +27,7 @@ pub struct Cluster {
     pub informers: Informers,
     shutdown: Shutdown,
     store: Arc<dyn Store>,
+    pub pki: Arc<Pki>,
     _directory: tempfile::TempDir,
 }
 
@@ -46,14 +47,14 @@ impl Cluster {
             admission: apiserver::Switches::default(),
             authentication: apiserver::AuthenticationSettings::default(),
         };
-        let store: Arc<dyn Store> = Memory::open();
+        let (store, pki): (Arc<dyn Store>, _) = (Memory::open(), Arc::clone(&config.pki));
         let server = apiserver::run(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone())
             .await
             .expect("an API server");
         let user = UserInfo::component("system:kube-controller-manager", &["system:masters"]);
         let client = client::transport::in_process(server.local, user);
         let informers = Informers::new(client.clone(), clock.clone(), rng.clone(), shutdown.clone());
-        let config = controller_manager::Config { root_ca: "PEM".to_owned(), ..Default::default() };
+        let config = controller_manager::Config { pki: Some(Arc::clone(&pki)), ..Default::default() };
         controller_manager::run(
             client.clone(),
             informers.clone(),
@@ -63,7 +64,7 @@ impl Cluster {
             shutdown.clone(),
         );
         pretend_node(&client, &informers, clock, &shutdown);
-        Self { client, informers, shutdown, store, _directory: directory }
+        Self { client, informers, shutdown, store, pki, _directory: directory }
     }
 
     pub async fn stop(self) {

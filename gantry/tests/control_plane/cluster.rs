@@ -70,7 +70,7 @@ impl Cluster {
         let informers =
             Informers::new(self.client.clone(), Arc::clone(&clock), Rng::seeded(2), shutdown.clone());
         let settings = controller_manager::Config {
-            root_ca: self.pki.authority_pem(),
+            pki: Some(Arc::clone(&self.pki)),
             ..controller_manager::Config::default()
         };
         controller_manager::run(
