@@ -9,13 +9,19 @@ mod bearer_token;
 mod bootstrap_token;
 mod claims;
 mod client_certificate;
+mod configuration;
 mod credentials;
+mod https;
+pub(crate) mod jwt;
+mod key_set;
 mod legacy_token;
+mod mapping;
 pub(crate) mod published;
 mod request_header;
 mod service_account;
 mod settings;
 mod token_file;
+mod token_webhook;
 
 use std::sync::Arc;
 
@@ -30,7 +36,7 @@ pub use settings::{AnonymousCondition, AuthenticationSettings, RequestHeaderSett
 pub(crate) use anonymous::NAME as ANONYMOUS;
 pub(crate) use client_certificate::Peer;
 pub(crate) use credentials::Credentials;
-pub(crate) use service_account::{Binding, Grant, issue, issuer};
+pub(crate) use service_account::{Binding, Grant, issue, issuer, issuer_of};
 
 use crate::authz::aggregate;
 use crate::call::Server;
@@ -43,17 +49,22 @@ pub(crate) struct Authentication {
     pub(crate) credentials: Followed<Credentials>,
     verified: claims::Verified,
     tokens: token_file::TokenFile,
+    issuers: jwt::Issuers,
+    webhook: Option<token_webhook::TokenWebhook>,
 }
 
 impl Authentication {
-    /// Reads the files that settings name.
-    pub(crate) fn new(settings: AuthenticationSettings) -> Result<Self, SettingsError> {
+    /// Reads the files that settings name. `own` is the issuer of service-account tokens.
+    pub(crate) fn new(settings: AuthenticationSettings, own: &str) -> Result<Self, SettingsError> {
         let tokens = match &settings.token_file {
             Some(path) => token_file::TokenFile::read(path)?,
             None => token_file::TokenFile::default(),
         };
+        let issuers = jwt::Issuers::read(settings.configuration.as_deref(), own)?;
+        let webhook = settings.token_webhook.as_deref().map(token_webhook::TokenWebhook::read).transpose()?;
         let credentials = Followed::new(&credentials::KINDS);
-        Ok(Self { settings, credentials, verified: claims::Verified::default(), tokens })
+        let verified = claims::Verified::default();
+        Ok(Self { settings, credentials, verified, tokens, issuers, webhook })
     }
 }
 

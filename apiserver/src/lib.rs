@@ -193,7 +193,8 @@ pub async fn run(
     };
     let acceptor = TlsAcceptor::from(config.pki.server_config()?);
     let nodes = node_proxy::Nodes::new(config.pki.agent_client_config()?, Arc::clone(&clock));
-    let authentication = authn::Authentication::new(config.authentication.clone())?;
+    let authentication =
+        authn::Authentication::new(config.authentication.clone(), &authn::issuer_of(&config.cluster_domain))?;
     let credentials = authentication.credentials.load(&*store).await?;
     let allocators = stored_services(&config, &*store).await?;
     let port = address.map_or(DEFAULT_PORT, |address| address.port());
@@ -229,6 +230,7 @@ pub async fn run(
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));
     shutdown.spawn_until(api_services::keep(Arc::clone(&server)));
     shutdown.spawn_until(expiry::run(Arc::clone(&server)));
+    shutdown.spawn_until(authn::jwt::keep(Arc::clone(&server)));
     shutdown.spawn_until(Followed::keep(
         Arc::clone(&server),
         |server| &server.delegations,

@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
+#[path = "reviews/issuers.rs"]
+mod issuers;
 #[path = "scene/server.rs"]
 mod scene;
 #[path = "reviews/tokens.rs"]
@@ -30,6 +32,10 @@ struct World {
 }
 
 async fn world() -> World {
+    world_with(|_| {}).await
+}
+
+async fn world_with(change: impl FnOnce(&mut apiserver::Config)) -> World {
     let now = "2026-01-01T00:00:00Z".parse().expect("a time");
     let clock = FakeClock::at(now);
     let (mut config, directory) = scene::config(None, now);
@@ -37,6 +43,7 @@ async fn world() -> World {
     let tokens = directory.path().join("tokens.csv");
     std::fs::write(&tokens, "static-token,jane,7,\"a,b\"\n").expect("written");
     config.authentication.token_file = Some(tokens);
+    change(&mut config);
     let running =
         apiserver::run(config, store, Arc::clone(&clock) as _, Rng::seeded(1), Shutdown::new()).await;
     World { server: running.expect("a server").local, pki, clock, _directory: directory }

@@ -146,7 +146,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             kinds: api::kinds::builtin(),
             timeouts: apiserver::Timeouts::default(),
             admission: apiserver::Switches::default(),
-            authentication: apiserver::AuthenticationSettings::default(),
+            authentication: authentication(config),
         },
         store,
         Arc::clone(&base.clock),
@@ -172,6 +172,16 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
     announce(config, &url, &kubeconfig, base.clock.monotonic());
     base.shutdown.triggered().await;
     Ok(())
+}
+
+/// Who may be who, as the settings say.
+fn authentication(config: &Config) -> apiserver::AuthenticationSettings {
+    apiserver::AuthenticationSettings {
+        token_file: config.token_auth_file.clone(),
+        configuration: config.authentication_config.clone(),
+        token_webhook: config.authentication_token_webhook_config_file.clone(),
+        ..apiserver::AuthenticationSettings::default()
+    }
 }
 
 fn write_kubeconfigs(pki: &Pki, paths: &[PathBuf], url: &str) -> Result<(), TlsError> {

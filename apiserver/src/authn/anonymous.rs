@@ -2,6 +2,7 @@
 
 use component_base::user::UserInfo;
 
+use super::configuration::Anonymous;
 use super::settings::AnonymousCondition;
 use crate::call::Server;
 
@@ -10,14 +11,19 @@ pub(crate) const NAME: &str = "system:anonymous";
 
 /// Nobody, if the path is open to nobody.
 pub(super) fn authenticate(server: &Server, path: &str) -> Option<UserInfo> {
-    let conditions = server.authentication.settings.anonymous.as_ref();
-    conditions.is_none_or(|conditions| conditions.iter().any(|condition| matches(condition, path))).then(
-        || UserInfo {
-            name: NAME.to_owned(),
-            groups: vec!["system:unauthenticated".to_owned()],
-            ..UserInfo::default()
-        },
-    )
+    let one_of = |conditions: &[AnonymousCondition]| conditions.iter().any(|one| matches(one, path));
+    // What the structured configuration says goes before the settings.
+    let is_open = match server.authentication.issuers.anonymous() {
+        Some(Anonymous::Refused) => false,
+        Some(Anonymous::Everywhere) => true,
+        Some(Anonymous::At(conditions)) => one_of(&conditions),
+        None => server.authentication.settings.anonymous.as_deref().is_none_or(one_of),
+    };
+    is_open.then(|| UserInfo {
+        name: NAME.to_owned(),
+        groups: vec!["system:unauthenticated".to_owned()],
+        ..UserInfo::default()
+    })
 }
 
 fn matches(condition: &AnonymousCondition, path: &str) -> bool {

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
-use super::{Asked, Outcome, bootstrap_token, legacy_token, service_account, token_file};
+use super::{Asked, Outcome, bootstrap_token, jwt, legacy_token, service_account, token_file, token_webhook};
 use crate::authz::aggregate;
 use crate::call::Server;
 
@@ -33,6 +33,8 @@ const TOKEN_AUTHENTICATORS: &[TokenAuthenticator] = &[
     |server, token, audiences| {
         Box::pin(async move { bootstrap_token::authenticate(server, token, audiences) })
     },
+    |server, token, audiences| Box::pin(jwt::authenticate(server, token, audiences)),
+    |server, token, audiences| Box::pin(token_webhook::authenticate(server, token, audiences)),
 ];
 
 /// Who holds a token that is meant for one of the audiences.

@@ -81,7 +81,7 @@ pub(super) fn audiences(claims: &Value) -> Vec<String> {
 }
 
 /// A NumericDate, which may have a fraction.
-fn date(claim: &Value) -> Option<Timestamp> {
+pub(super) fn date(claim: &Value) -> Option<Timestamp> {
     let seconds = claim.as_f64()?;
     // Beyond any time there is, whole seconds are as good.
     Timestamp::from_second(seconds.clamp(-1e11, 1e11) as i64).ok()

@@ -23,7 +23,12 @@ const INVALIDATED: &str = "service account token has been invalidated";
 
 /// The `iss` claim, also the API server's own audience.
 pub(crate) fn issuer(server: &Server) -> String {
-    format!("https://kubernetes.default.svc.{}", server.config.cluster_domain)
+    issuer_of(&server.config.cluster_domain)
+}
+
+/// The same for a DNS domain.
+pub(crate) fn issuer_of(cluster_domain: &str) -> String {
+    format!("https://kubernetes.default.svc.{cluster_domain}")
 }
 
 /// An object a token names.

@@ -9,6 +9,10 @@ use std::path::PathBuf;
 pub struct AuthenticationSettings {
     /// CSV of static tokens (`--token-auth-file`): token, user, uid, groups.
     pub token_file: Option<PathBuf>,
+    /// Issuers of tokens and anonymous requests (`--authentication-config`), in YAML.
+    pub configuration: Option<PathBuf>,
+    /// A kubeconfig that leads to whoever reviews tokens (`--authentication-token-webhook-config-file`).
+    pub token_webhook: Option<PathBuf>,
     /// Which headers of front proxies say who is asking.
     pub request_header: RequestHeaderSettings,
     /// Where nobody needs to be known; `None` makes everybody welcome to be judged as `system:anonymous`.
@@ -69,6 +73,8 @@ impl Default for AuthenticationSettings {
         ];
         Self {
             token_file: None,
+            configuration: None,
+            token_webhook: None,
             request_header: RequestHeaderSettings::default(),
             anonymous: Some(
                 open.map(|(path, below)| AnonymousCondition { path: path.to_owned(), below }).to_vec(),

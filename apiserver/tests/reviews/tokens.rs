@@ -24,7 +24,7 @@ impl World {
     }
 
     /// Who a token says its holder is; nothing for one that is refused.
-    async fn holder(&self, token: &str) -> Option<Value> {
+    pub async fn holder(&self, token: &str) -> Option<Value> {
         match self.bearing(token, "POST", SELF).await {
             (201, review) => Some(review["status"]["userInfo"].clone()),
             (401, refusal) => {
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    async fn why(&self, token: &str, audiences: Value) -> Value {
+    pub async fn why(&self, token: &str, audiences: Value) -> Value {
         let review = json!({"spec": {"token": token, "audiences": audiences}});
         self.ask(&admin(), REVIEWS, review).await["status"]["error"].clone()
     }

@@ -65,7 +65,7 @@ fn a_damaged_authority_is_refused() {
     let now = at("2026-01-01T00:00:00Z");
     Pki::open(dir.path(), &names(), now).expect("made");
     std::fs::write(dir.path().join("ca.key"), "garbage").expect("written");
-    let error = Pki::open(dir.path(), &names(), now).err().expect("refused").to_string();
+    let error = Pki::open(dir.path(), &names(), now).expect_err("refused").to_string();
     assert!(error.contains("ca.key is not usable"), "{error}");
 }
 

@@ -1,0 +1,175 @@
+//! Tokens of OpenID Connect issuers, as the structured configuration has them. The file is followed: a change takes
+//! effect by itself, a mistake in it leaves all as it was and is in the log.
+//!
+//! Entry points: [`authenticate`], [`Issuers::read`], [`keep`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use component_base::jws::Jws;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use super::bearer_token::own_audiences;
+use super::claims::{audiences as audiences_of, date, unverified_issuer};
+use super::configuration::{Anonymous, Configuration, Issuer};
+use super::key_set::KeySet;
+use super::settings::SettingsError;
+use super::{Known, Outcome};
+use crate::call::Server;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// Issuers' clocks may be ahead by this much (go-oidc).
+const EARLY: SignedDuration = SignedDuration::from_mins(5);
+
+/// An issuer and its keys.
+#[derive(Debug)]
+struct Trusted {
+    issuer: Issuer,
+    keys: KeySet,
+}
+
+/// What a file says.
+#[derive(Debug, Default)]
+struct Loaded {
+    text: String,
+    trusted: Vec<Trusted>,
+    anonymous: Option<Anonymous>,
+}
+
+/// The issuers of a file.
+#[derive(Default)]
+pub(super) struct Issuers {
+    path: Option<PathBuf>,
+    own: String,
+    loaded: RwLock<Arc<Loaded>>,
+}
+
+impl Issuers {
+    /// Reads a file; without one nobody is trusted. `own` is the issuer of service-account tokens.
+    pub(super) fn read(path: Option<&Path>, own: &str) -> Result<Self, SettingsError> {
+        let loaded = match path {
+            None => Loaded::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
+                load(text, own).map_err(|detail| SettingsError::Content { path: path.to_owned(), detail })?
+            }
+        };
+        let loaded = RwLock::new(Arc::new(loaded));
+        Ok(Self { path: path.map(Path::to_owned), own: own.to_owned(), loaded })
+    }
+
+    /// What the file says of requests without credentials.
+    pub(super) fn anonymous(&self) -> Option<Anonymous> {
+        self.loaded.read().anonymous.clone()
+    }
+
+    fn look(&self) {
+        let Some(path) = &self.path else { return };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) if text == self.loaded.read().text => return,
+            Ok(text) => text,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the authentication configuration cannot be read");
+                return;
+            }
+        };
+        match load(text.clone(), &self.own) {
+            Ok(loaded) => {
+                tracing::info!(path = %path.display(), "the authentication configuration has changed");
+                *self.loaded.write() = Arc::new(loaded);
+            }
+            Err(problem) => {
+                tracing::error!(path = %path.display(), problem, "the authentication configuration is wrong; the former one stays");
+            }
+        }
+    }
+}
+
+fn load(text: String, own: &str) -> Result<Loaded, String> {
+    let Configuration { issuers, anonymous } = Configuration::parse(&text, own)?;
+    let trust = |issuer: Issuer| KeySet::new(&issuer).map(|keys| Trusted { issuer, keys });
+    let trusted = issuers.into_iter().map(trust).collect::<Result<_, _>>()?;
+    Ok(Loaded { text, trusted, anonymous })
+}
+
+/// Follows the file, for ever.
+pub(crate) async fn keep(server: Arc<Server>) {
+    while server.authentication.issuers.path.is_some() {
+        server.clock.sleep(LOOK).await;
+        server.authentication.issuers.look();
+    }
+}
+
+pub(super) async fn authenticate(server: &Server, token: &str, audiences: &[String]) -> Outcome {
+    let loaded = Arc::clone(&server.authentication.issuers.loaded.read());
+    if loaded.trusted.is_empty() {
+        return Ok(None);
+    }
+    let issuer = unverified_issuer(token);
+    let Some(trusted) = loaded.trusted.iter().find(|trusted| issuer.as_ref() == Some(&trusted.issuer.url))
+    else {
+        return Ok(None);
+    };
+    let Some(audiences) = own_audiences(server, audiences) else { return Ok(None) };
+    let jws = Jws::parse(token).map_err(|problem| format!("oidc: verify token: {problem}"))?;
+    check(&jws.claims, &trusted.issuer.audiences, server.clock.now())
+        .map_err(|problem| format!("oidc: verify token: {problem}"))?;
+    trusted.keys.verify(server, &jws).await.map_err(|problem| format!("oidc: verify token: {problem}"))?;
+    let user = trusted.issuer.mapping.user(&jws.claims)?;
+    Ok(Some(Known { user, audiences }))
+}
+
+/// Audience and times, as go-oidc checks them.
+fn check(claims: &Value, audiences: &[String], now: Timestamp) -> Result<(), String> {
+    let named = audiences_of(claims);
+    if named.iter().all(|audience| !audiences.contains(audience)) {
+        return Err(format!("oidc: expected audience in {audiences:?} got {named:?}"));
+    }
+    match date(&claims["exp"]) {
+        Some(end) if end >= now => {}
+        end => {
+            let end = end.map_or_else(|| "none".to_owned(), |end| end.to_string());
+            return Err(format!("oidc: token is expired (Token Expiry: {end})"));
+        }
+    }
+    let start = date(&claims["nbf"]);
+    if start.is_some_and(|start| now.saturating_add(EARLY).unwrap_or(now) < start)
+        || start.is_none() && !claims["nbf"].is_null()
+    {
+        return Err(format!("oidc: current time {now} before the nbf (not before) time: {}", claims["nbf"]));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_for_an_audience_and_a_time() {
+        let now = Timestamp::from_second(10_000).expect("a time");
+        let audiences = ["a".to_owned(), "b".to_owned()];
+        for (claims, expected) in [
+            (json!({"aud": "a", "exp": 10_000}), ""),
+            (json!({"aud": ["x", "b"], "exp": 10_001, "nbf": 10_300}), ""),
+            (json!({"aud": "x", "exp": 10_001}), "oidc: expected audience in [\"a\", \"b\"] got [\"x\"]"),
+            (json!({"exp": 10_001}), "oidc: expected audience"),
+            (json!({"aud": "a", "exp": 9_999}), "oidc: token is expired"),
+            (json!({"aud": "a"}), "oidc: token is expired"),
+            (json!({"aud": "a", "exp": 20_000, "nbf": 10_301}), "before the nbf"),
+        ] {
+            let problem = check(&claims, &audiences, now).err().unwrap_or_default();
+            assert!(
+                problem.contains(expected) && problem.is_empty() == expected.is_empty(),
+                "{claims}: {problem}"
+            );
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Tokens others know: an OpenID Connect issuer and a webhook of our own, over TLS on loopback.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use component_base::clock::RealClock;
+use component_base::jws::VerifyingKey;
+use component_base::tls::SubjectNames;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// Serves keys and reviews; counts what it is asked.
+struct Elsewhere {
+    pki: Pki,
+    url: String,
+    asked: AtomicUsize,
+    _directory: tempfile::TempDir,
+}
+
+impl Elsewhere {
+    async fn start() -> Arc<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let names = SubjectNames::for_api_server("elsewhere", &[], &[]);
+        let pki = Pki::open(directory.path(), &names, RealClock::shared().now()).expect("certificates");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+        let acceptor = TlsAcceptor::from(pki.server_config().expect("a configuration"));
+        let this = Arc::new(Self { pki, url, asked: AtomicUsize::new(0), _directory: directory });
+        let serving = Arc::clone(&this);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut stream = acceptor.accept(stream).await.expect("a handshake");
+                let mut request = vec![0; 8192];
+                let length = stream.read(&mut request).await.expect("a request");
+                let body = serving.answer(&String::from_utf8_lossy(&request[..length])).to_string();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).await.expect("sent");
+                let _ = stream.shutdown().await;
+            }
+        });
+        this
+    }
+
+    fn answer(&self, request: &str) -> Value {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        match request.split(' ').nth(1).unwrap_or_default() {
+            "/.well-known/openid-configuration" => {
+                json!({"issuer": self.url, "jwks_uri": format!("{}/keys", self.url)})
+            }
+            "/keys" => {
+                let keys: Vec<Value> =
+                    self.pki.token_keys().public().iter().map(VerifyingKey::to_jwk).collect();
+                json!({"keys": keys})
+            }
+            _ if request.contains("\"token\":\"opaque\"") => {
+                json!({"status": {"authenticated": true, "user": {"username": "olga", "groups": ["g"]}}})
+            }
+            _ => json!({"status": {"authenticated": false}}),
+        }
+    }
+
+    fn configuration(&self, prefix: &str) -> String {
+        let authority = self.pki.authority_pem().replace('\n', "\n        ");
+        format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer:\n    url: {}\n    audiences: [gantry]\n    certificateAuthority: |\n        {authority}\n  claimMappings:\n    username: {{claim: sub, prefix: '{prefix}'}}\n    groups: {{expression: 'claims.roles'}}\n  claimValidationRules: [{{expression: \"claims.hd == 'example.com'\", message: not ours}}]\nanonymous: {{enabled: false}}\n",
+            self.url
+        )
+    }
+
+    fn token(&self, change: &Value) -> String {
+        let now = 1_767_225_600;
+        let mut claims = json!({"iss": self.url, "aud": "gantry", "sub": "jane", "roles": ["dev"], "hd": "example.com",
+            "exp": now + 600, "jti": "t"});
+        for (key, value) in change.as_object().expect("an object") {
+            claims[key] = value.clone();
+        }
+        self.pki.token_keys().sign(&claims).expect("signed")
+    }
+}
+
+fn write(path: &Path, text: &str) -> Option<std::path::PathBuf> {
+    std::fs::write(path, text).expect("written");
+    Some(path.to_owned())
+}
+
+#[tokio::test]
+async fn tokens_of_an_issuer() {
+    let issuer = Elsewhere::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("authentication.yaml");
+    let configured = write(&file, &issuer.configuration("oidc:"));
+    let world = world_with(|config| config.authentication.configuration = configured).await;
+    let jane = world.holder(&issuer.token(&json!({}))).await.expect("known");
+    let expect = json!({"username": "oidc:jane", "groups": ["dev", "system:authenticated"],
+        "extra": {"authentication.kubernetes.io/credential-id": ["JTI=t"]}});
+    assert_eq!(jane, expect);
+    let asked = issuer.asked.load(Ordering::Relaxed);
+    assert_eq!(asked, 2, "discovery and keys");
+    let stranger = Elsewhere::start().await;
+    for (what, token, expected) in [
+        (
+            "for another audience",
+            issuer.token(&json!({"aud": "x"})),
+            "oidc: expected audience in [\"gantry\"] got [\"x\"]",
+        ),
+        ("expired", issuer.token(&json!({"exp": 1})), "oidc: token is expired"),
+        ("against a rule", issuer.token(&json!({"hd": "x"})), "not ours"),
+        ("forged", stranger.token(&json!({"iss": issuer.url})), "failed to verify signature"),
+        ("of nobody trusted", stranger.token(&json!({})), "invalid bearer token"),
+    ] {
+        assert_eq!(world.holder(&token).await, None, "{what}");
+        let why = world.why(&token, json!([])).await;
+        assert!(why.as_str().is_some_and(|why| why.contains(expected)), "{what}: {why}");
+    }
+    assert_eq!(issuer.asked.load(Ordering::Relaxed), asked, "forged tokens are not its problem");
+    let nobody = Request::get("/livez").body(Body::empty()).expect("a request");
+    assert_eq!(world.server.answer(nobody).await.status().as_u16(), 401, "the file closes even that");
+
+    write(&file, "nonsense");
+    world.clock.advance(Duration::from_secs(5));
+    assert!(world.holder(&issuer.token(&json!({}))).await.is_some(), "a mistake changes nothing");
+    write(&file, &issuer.configuration("new:"));
+    let mut name = Value::Null;
+    for _ in 0..10_000 {
+        // The file is looked at by a task of its own; nothing else tells that it has been.
+        world.clock.advance(Duration::from_secs(5));
+        tokio::task::yield_now().await;
+        name =
+            world.holder(&issuer.token(&json!({"exp": 9_000_000_000_i64}))).await.expect("known")["username"]
+                .clone();
+        if name == "new:jane" {
+            break;
+        }
+    }
+    assert_eq!(name, "new:jane");
+}
+
+#[tokio::test]
+async fn tokens_a_webhook_knows() {
+    let webhook = Elsewhere::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = STANDARD.encode(webhook.pki.authority_pem());
+    let kubeconfig = json!({
+        "clusters": [{"name": "c", "cluster": {"server": format!("{}/review", webhook.url), "certificate-authority-data": authority}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c"}}], "current-context": "x",
+    });
+    let configured = write(&directory.path().join("webhook.yaml"), &kubeconfig.to_string());
+    let world = world_with(|config| config.authentication.token_webhook = configured).await;
+    for _ in 0..2 {
+        let olga = world.holder("opaque").await.expect("known");
+        assert_eq!(olga, json!({"username": "olga", "groups": ["g", "system:authenticated"]}));
+        assert_eq!(world.holder("other").await, None);
+    }
+    assert_eq!(webhook.asked.load(Ordering::Relaxed), 2, "answers are kept");
+    world.clock.advance(Duration::from_secs(121));
+    assert!(world.holder("opaque").await.is_some());
+    assert_eq!(webhook.asked.load(Ordering::Relaxed), 3, "for two minutes");
+}
