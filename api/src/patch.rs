@@ -22,6 +22,9 @@ pub enum PatchError {
     /// The patch is well formed but does not fit the object: 422, and upstream does not say why.
     #[error("{0}")]
     DoesNotApply(String),
+    /// A `test` of the patch says that it is not to be applied: 422.
+    #[error("{0}")]
+    TestFailed(String),
     /// Wrong in a way upstream does not classify: 500 without a reason.
     #[error("{0}")]
     Unclassified(String),
@@ -39,12 +42,12 @@ impl From<PatchError> for Status {
     fn from(error: PatchError) -> Self {
         let reason = match &error {
             PatchError::Malformed(_) => Reason::BadRequest,
-            PatchError::DoesNotApply(_) => Reason::Invalid,
+            PatchError::DoesNotApply(_) | PatchError::TestFailed(_) => Reason::Invalid,
             PatchError::Unclassified(_) => Reason::Unknown,
             PatchError::TooMany { .. } => Reason::RequestEntityTooLarge,
         };
         let text = match &error {
-            PatchError::DoesNotApply(_) => {
+            PatchError::DoesNotApply(_) | PatchError::TestFailed(_) => {
                 "the server rejected our request due to an error in our request".to_owned()
             }
             _ => error.to_string(),

@@ -16,7 +16,9 @@ mod attributes;
 mod chain;
 mod namespace_lifecycle;
 mod pods;
+pub(crate) mod policy;
 mod service_account;
+pub(crate) mod webhook;
 
 use api::Status;
 use futures::future::BoxFuture;
@@ -26,7 +28,7 @@ pub(crate) use attributes::{Attributes, Conditions, ObjectKind, Operation};
 pub use chain::Switches;
 pub(crate) use chain::{Chain, admit, admit_connection, mutate, validate};
 
-use Operation::{Create, Delete, Update};
+use Operation::{Connect, Create, Delete, Update};
 
 /// Changes the object, or refuses it.
 type Mutate = for<'a> fn(&'a Attributes<'_>, &'a mut Value) -> BoxFuture<'a, Result<(), Status>>;
@@ -65,11 +67,19 @@ impl Plugin {
         self
     }
 
+    const fn validates(mut self, validate: Validate) -> Self {
+        self.validate = Some(validate);
+        self
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         self.operations.contains(&attributes.operation)
             && (self.resources.is_empty() || self.resources.contains(&attributes.resource()))
     }
 }
+
+/// All operations.
+const ALL: &[Operation] = &[Create, Update, Delete, Connect];
 
 /// Pods themselves.
 const PODS: &[Resource] = &[("", "pods", "")];
@@ -87,4 +97,13 @@ const PLUGINS: &[Plugin] = &[
     Plugin::new("DefaultTolerationSeconds", &[Create, Update])
         .of(PODS)
         .mutates(|a, pod| Box::pin(pods::default_toleration_seconds(a, pod))),
+    // What users bring along comes after all that mutates, so that it sees what will be stored. A deletion has no
+    // object that could be changed.
+    Plugin::new("MutatingAdmissionPolicy", &[Create, Update, Connect])
+        .mutates(|a, object| Box::pin(policy::mutate(a, object))),
+    Plugin::new("MutatingAdmissionWebhook", ALL).mutates(|a, object| Box::pin(webhook::mutate(a, object))),
+    Plugin::new("ValidatingAdmissionPolicy", ALL)
+        .validates(|a, object| Box::pin(policy::validate(a, object))),
+    Plugin::new("ValidatingAdmissionWebhook", ALL)
+        .validates(|a, object| Box::pin(webhook::validate(a, object))),
 ];

@@ -1,6 +1,6 @@
 //! One request on its way through the handlers, and the server it talks to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::kinds::Converted;
@@ -15,6 +15,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::admission::policy::policies::Policies;
+use crate::admission::webhook::configurations::Hooks;
+use crate::admission::webhook::namespaces::Namespaces;
 use crate::aggregator::{Delegations, Remotes};
 use crate::allocators::Allocators;
 use crate::authn::Authentication;
@@ -24,7 +27,7 @@ use crate::openapi::OpenApi;
 use crate::registry::owners;
 use crate::request::{Options, RequestInfo};
 use crate::storage::{Author, Draft, Entry, Store, StoreError};
-use crate::{Config, admission, custom_resources, encode, metrics, node_proxy};
+use crate::{Config, admission, custom_resources, encode, metrics, node_proxy, webhook_client};
 
 /// The table of kinds and what is made of it, swapped together.
 pub(crate) struct Served {
@@ -77,6 +80,10 @@ pub(crate) struct Server {
     pub(crate) admission: admission::Chain,
     /// Versions of groups that other servers serve.
     pub(crate) delegations: Followed<Delegations>,
+    pub(crate) hooks: Followed<Hooks>,
+    pub(crate) policies: Followed<Policies>,
+    pub(crate) namespaces: Followed<Namespaces>,
+    pub(crate) webhook_clients: webhook_client::Clients,
     pub(crate) nodes: node_proxy::Nodes,
     /// `host:port` that others reach this server at.
     pub(crate) address: String,
@@ -127,6 +134,8 @@ pub(crate) struct Call {
     pub(crate) stored: Arc<Kind>,
     /// Texts for `Warning` headers.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// What the audit log is to say of the request besides.
+    pub(crate) annotations: Mutex<BTreeMap<String, String>>,
 }
 
 impl Call {
@@ -150,6 +159,7 @@ impl Call {
             stored: stored_row(&server.kinds(), kind),
             kind: Arc::clone(kind),
             warnings: Mutex::default(),
+            annotations: Mutex::default(),
         }
     }
 
@@ -206,6 +216,11 @@ impl Call {
     /// Adds a warning for the caller.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         self.warnings.lock().push(text.into());
+    }
+
+    /// Tells the audit log something; what was said first under a key stays.
+    pub(crate) fn annotate(&self, key: &str, value: &str) {
+        self.annotations.lock().entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
 
     /// The entry of an object in the form this call works on, 404 if it is not there.

@@ -12,7 +12,6 @@ use component_base::user::UserInfo;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use parking_lot::Mutex;
 use tracing::Instrument as _;
 
 use crate::authz::{Attributes, Selectors};
@@ -167,12 +166,17 @@ async fn dispatch(
     let stored = stored_row(&kinds, &kind);
     let agent = request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
     let user_agent = agent.unwrap_or_default().to_owned();
-    let warnings = Mutex::default();
-    let call = Arc::new(Call { server, user, user_agent, info, options, kind, stored, warnings });
+    let (warnings, annotations) = Default::default();
+    let call =
+        Arc::new(Call { server, user, user_agent, info, options, kind, stored, warnings, annotations });
     if let Some(words) = call.kind.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
         call.warn(words);
     }
-    let mut response = route(&call, request).await?;
+    // Who is refused hears the warnings, too.
+    let mut response = route(&call, request).await.unwrap_or_else(|status| {
+        tracing::debug!(code = status.code(), message = status.message, "refused");
+        output::failure(&status)
+    });
     warnings::write(&call.warnings.lock(), response.headers_mut());
     Ok(response)
 }

@@ -8,5 +8,6 @@ mod conversion;
 mod definitions;
 mod forms;
 
+pub(crate) use conversion::convert;
 pub(crate) use definitions::{Rows, load, run, superseded};
 pub(crate) use forms::{adopt, draft, is_outdated};

@@ -62,10 +62,12 @@ use http::{Request, Response};
 use tokio_rustls::TlsAcceptor;
 
 pub use admission::Switches;
+use admission::policy::policies;
+use admission::webhook::{configurations as hooks, namespaces};
 pub use allocators::{Ipv4Range, NODE_PORTS};
 pub use authn::{AnonymousCondition, AuthenticationSettings, RequestHeaderSettings, SettingsError};
 use call::Server;
-use followed::Followed;
+use followed::{Followed, Index};
 use storage::{Store, StoreError};
 
 /// The port in the `kubernetes` Service's endpoints when nothing listens.
@@ -216,6 +218,10 @@ pub async fn run(
         shutdown: shutdown.clone(),
         allocators,
         admission,
+        hooks: Followed::new(&hooks::KINDS),
+        policies: Followed::new(&policies::KINDS),
+        namespaces: Followed::new(&namespaces::KINDS),
+        webhook_clients: webhook_client::Clients::default(),
         address: SocketAddr::new(advertise, port).to_string(),
         nodes,
     });
@@ -226,7 +232,11 @@ pub async fn run(
         |server| &server.authentication.credentials,
         credentials,
     ));
+    follow(&server, &shutdown, |server| &server.namespaces).await?;
+    follow(&server, &shutdown, |server| &server.hooks).await?;
+    follow(&server, &shutdown, |server| &server.policies).await?;
     shutdown.spawn_until(custom_resources::run(Arc::clone(&server)));
+    shutdown.spawn_until(admission::policy::type_checking::run(Arc::clone(&server)));
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));
     shutdown.spawn_until(api_services::keep(Arc::clone(&server)));
     shutdown.spawn_until(expiry::run(Arc::clone(&server)));
@@ -245,6 +255,17 @@ pub async fn run(
         shutdown.spawn(serve::accept_loop(Arc::clone(&server), listener, acceptor));
     }
     Ok(Running { local: LocalService { server }, address })
+}
+
+/// Loads an index, and keeps it as long as the server lives.
+async fn follow<I: Index>(
+    server: &Arc<Server>,
+    shutdown: &Shutdown,
+    of: fn(&Server) -> &Followed<I>,
+) -> Result<(), StoreError> {
+    let events = of(server).load(&*server.store).await?;
+    shutdown.spawn_until(Followed::keep(Arc::clone(server), of, events));
+    Ok(())
 }
 
 async fn stored_services(config: &Config, store: &dyn Store) -> Result<allocators::Allocators, StoreError> {

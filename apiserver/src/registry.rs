@@ -343,7 +343,8 @@ fn modified(call: &Call, name: &str) -> Status {
     Status::modified(&call.kind.group, &call.kind.plural, name)
 }
 
-fn default(call: &Call, object: &mut Value) {
+/// Fills what was left out, in the stored form.
+pub(crate) fn default(call: &Call, object: &mut Value) {
     object["kind"] = call.stored.kind.as_ref().into();
     object["apiVersion"] = call.stored.api_version().into();
     match (&call.stored.custom, call.stored.schema()) {

@@ -1,28 +1,33 @@
 //! Calls webhooks: HTTPS to a URL or to a Service, trusting the configuration's own authority.
 //!
 //! Entry point: [`post`]. A Service is reached at a ready endpoint, so that it works wherever this server
-//! runs, and must show a certificate for `NAME.NAMESPACE.svc`.
+//! runs, and must show a certificate for `NAME.NAMESPACE.svc`. Connections are kept and used again.
 
+mod connection;
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::object;
-use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{Method, Request};
-use http_body_util::{BodyExt as _, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use parking_lot::Mutex;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use crate::call::Server;
+use connection::Connector;
 
 /// Upstream's default for calls whose configuration names no time.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +36,35 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Authorities this machine trusts, for configurations without a `caBundle`.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// Clients for more configurations than this are made anew: each keeps connections open.
+const MAX_CLIENTS: usize = 128;
+
+type Pool = Client<Connector, Full<Bytes>>;
+
+/// Clients that were used, by the name and the authority they trust, each with its open connections.
+#[derive(Default)]
+pub(crate) struct Clients(Mutex<BTreeMap<(String, Vec<u8>), Pool>>);
+
+impl Clients {
+    fn get(&self, name: &str, authority: &[u8]) -> Result<Pool, String> {
+        let key = (name.to_owned(), authority.to_vec());
+        if let Some(known) = self.0.lock().get(&key) {
+            return Ok(known.clone());
+        }
+        let tls = trust(authority)?;
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
+        let client = Client::builder(TokioExecutor::new()).build(Connector { tls, name });
+        let mut clients = self.0.lock();
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+}
+
 /// Where a webhook is.
+#[derive(Debug)]
 pub(crate) struct Target {
     place: Place,
     path: String,
@@ -39,9 +72,10 @@ pub(crate) struct Target {
     authority: Vec<u8>,
 }
 
+#[derive(Debug)]
 enum Place {
-    /// `host`, port.
-    Host(String, u16),
+    /// Name or address, port, and both as written.
+    Host(String, u16, String),
     Service {
         namespace: String,
         name: String,
@@ -68,22 +102,27 @@ impl Target {
             Ok(uri) if uri.host().is_some() => {
                 let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
                 let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-                (Place::Host(host, uri.port_u16().unwrap_or(443)), path)
+                let written = uri.authority().map(ToString::to_string).unwrap_or_default();
+                (Place::Host(host, uri.port_u16().unwrap_or(443), written), path)
             }
             _ => (Place::Nowhere(format!("parse {url:?}: invalid URL")), String::new()),
         };
         Self { place, path, authority }
     }
 
-    /// The URL as errors name it.
-    fn url(&self, seconds: u64) -> String {
-        let query = if self.path.contains('?') { '&' } else { '?' };
-        let place = match &self.place {
-            Place::Host(host, port) => format!("{host}:{port}"),
+    /// Host and port as errors and the `Host` header name them.
+    fn authority(&self) -> String {
+        match &self.place {
+            Place::Host(_, _, written) => written.clone(),
             Place::Service { namespace, name, port } => format!("{name}.{namespace}.svc:{port}"),
             Place::Nowhere(_) => String::new(),
-        };
-        format!("https://{place}{}{query}timeout={seconds}s", self.path)
+        }
+    }
+
+    /// Path and query.
+    fn path(&self, seconds: u64) -> String {
+        let query = if self.path.contains('?') { '&' } else { '?' };
+        format!("{}{query}timeout={seconds}s", self.path)
     }
 }
 
@@ -98,76 +137,75 @@ pub(crate) async fn post(
     timeout: Option<Duration>,
 ) -> Result<Value, String> {
     let timeout = timeout.unwrap_or(TIMEOUT);
-    let url = target.url(timeout.as_secs());
+    let path = target.path(timeout.as_secs());
+    let url = format!("https://{}{path}", target.authority());
     let named = |error: String| format!("Post {url:?}: {error}");
-    let exchange = async {
-        let (address, port, name) = locate(server, target).await?;
-        let stream = TcpStream::connect((address.as_str(), port))
-            .await
-            .map_err(|error| format!("dial tcp {address}:{port}: connect: {error}"))?;
-        let connector = TlsConnector::from(trust(&target.authority)?);
-        let server_name = ServerName::try_from(name.clone()).map_err(|error| error.to_string())?;
-        let stream = connector.connect(server_name, stream).await.map_err(|error| error.to_string())?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(stream))
-            .await
-            .map_err(|error| error.to_string())?;
-        let request = request(&name, &url, review)?;
-        let answer = async move { sender.send_request(request).await };
-        // The connection moves while somebody drives it, and goes with the exchange.
-        let drive = async {
-            let _ = connection.await;
-            std::future::pending().await
-        };
-        tokio::select! {
-            answer = answer_of(answer) => answer,
-            never = drive => never,
-        }
-    };
     tokio::select! {
-        outcome = exchange => outcome.map_err(named),
-        () = server.clock.sleep(timeout) => {
-            Err(named("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()))
-        }
+        outcome = exchange(server, target, &path, review) => match outcome {
+            Ok(answer) => read(answer),
+            Err(error) => Err(named(error)),
+        },
+        () = server.clock.sleep(timeout) => Err(named("context deadline exceeded".to_owned())),
     }
 }
 
-fn request(name: &str, url: &str, review: &Value) -> Result<Request<Body>, String> {
-    let uri: http::Uri = url.parse().map_err(|_| "invalid URL".to_owned())?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Request::builder()
+/// The code and the body of the answer.
+async fn exchange(
+    server: &Server,
+    target: &Target,
+    path: &str,
+    review: &Value,
+) -> Result<(http::StatusCode, Bytes), String> {
+    let (address, port, name) = locate(server, target).await?;
+    let client = server.webhook_clients.get(&name, &target.authority)?;
+    let address = if address.contains(':') { format!("[{address}]") } else { address };
+    let request = Request::builder()
         .method(Method::POST)
-        .uri(path)
-        .header(HOST, name)
+        .uri(format!("https://{address}:{port}{path}"))
+        .header(HOST, target.authority())
         .header(CONTENT_TYPE, "application/json")
         .header(ACCEPT, "application/json, */*")
-        .body(Body::from(review.to_string()))
-        .map_err(|error| error.to_string())
-}
-
-async fn answer_of(
-    answer: impl Future<Output = hyper::Result<http::Response<hyper::body::Incoming>>>,
-) -> Result<Value, String> {
-    let answer = answer.await.map_err(|error| error.to_string())?;
+        .body(Full::new(Bytes::from(review.to_string())))
+        .map_err(|error| error.to_string())?;
+    let answer = client.request(request).await.map_err(|error| root(&error))?;
     let code = answer.status();
     let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await.map_err(|e| e.to_string())?;
-    let bytes = body.to_bytes();
+    Ok((code, body.to_bytes()))
+}
+
+/// What is at the bottom of a client's error.
+fn root(error: &hyper_util::client::legacy::Error) -> String {
+    let mut source = error.source();
+    let mut text = error.to_string();
+    while let Some(inner) = source {
+        text = inner.to_string();
+        source = inner.source();
+    }
+    // Go's word for a peer that hangs up.
+    if text.contains("connection closed before message completed") { "EOF".to_owned() } else { text }
+}
+
+/// The review in an answer.
+fn read((code, bytes): (http::StatusCode, Bytes)) -> Result<Value, String> {
     if !code.is_success() {
         return Err(match code.as_u16() {
             404 => "the server could not find the requested resource".to_owned(),
+            400 => "the server rejected our request for an unknown reason".to_owned(),
             _ => format!(
                 "an error on the server ({:?}) has prevented the request from succeeding",
                 String::from_utf8_lossy(bytes.get(..2048).unwrap_or(&bytes)).trim()
             ),
         });
     }
-    serde_json::from_slice(&bytes)
+    api::codec::json::decode(&bytes)
+        .map(|tree| tree.value)
         .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))
 }
 
 /// Address, port and the name the certificate must carry.
 async fn locate(server: &Server, target: &Target) -> Result<(String, u16, String), String> {
     match &target.place {
-        Place::Host(host, port) => Ok((host.clone(), *port, host.clone())),
+        Place::Host(host, port, _) => Ok((host.clone(), *port, host.clone())),
         Place::Nowhere(problem) => Err(problem.clone()),
         Place::Service { namespace, name, port } => {
             let (address, found) = endpoint(server, namespace, name, *port).await?;
@@ -186,8 +224,6 @@ pub(crate) async fn endpoint(
     let key = api::names::storage_key("", "services", Some(namespace), name);
     let service = server.stored(&key).await.map_err(|status| status.message)?;
     let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
-    let port_number =
-        |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
     if service["spec"]["type"] == "ExternalName" {
         let host = service["spec"]["externalName"].as_str().unwrap_or_default().to_owned();
         return Ok((host, u16::try_from(port).unwrap_or_default()));
@@ -195,24 +231,37 @@ pub(crate) async fn endpoint(
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
     let wanted = ports.into_iter().find(|p| p["port"] == port);
     let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+    let ready = ready(server, namespace, name, wanted["name"].as_str().unwrap_or_default()).await?;
+    let chosen = server.rng.below(ready.len().max(1) as u64);
+    let chosen = usize::try_from(chosen).ok().and_then(|at| ready.into_iter().nth(at));
+    chosen.ok_or_else(|| format!("no endpoints available for service {name:?}"))
+}
+
+/// The ready endpoints of a Service with their port of a name.
+async fn ready(
+    server: &Server,
+    namespace: &str,
+    name: &str,
+    port: &str,
+) -> Result<Vec<(String, u16)>, String> {
     let prefix = api::names::storage_prefix("discovery.k8s.io", "endpointslices", Some(namespace));
     let page = server.store.list(&prefix, None, 0, None).await.map_err(|error| error.to_string())?;
+    let mut found = Vec::new();
     for entry in &page.entries {
         let slice: Value = serde_json::from_slice(&entry.bytes).unwrap_or_default();
         if slice["metadata"]["labels"]["kubernetes.io/service-name"] != name || object::is_deleting(&slice) {
             continue;
         }
-        let name_of = |port: &Value| port["name"].as_str().unwrap_or_default().to_owned();
-        let ports = slice["ports"].as_array().into_iter().flatten();
-        let port = ports.into_iter().find(|p| name_of(p) == name_of(wanted)).map(|p| port_number(&p["port"]));
+        let mut ports = slice["ports"].as_array().into_iter().flatten();
+        let number = ports.find(|p| p["name"].as_str().unwrap_or_default() == port).map(|p| &p["port"]);
+        let number = number.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
         let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-        let ready = endpoints.into_iter().find(|endpoint| endpoint["conditions"]["ready"] != false);
-        let address = ready.and_then(|endpoint| endpoint["addresses"][0].as_str());
-        if let (Some(port), Some(address)) = (port, address) {
-            return Ok((address.to_owned(), port));
-        }
+        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
+        let addresses = ready.filter_map(|endpoint| endpoint["addresses"][0].as_str());
+        found
+            .extend(number.into_iter().flat_map(|port| addresses.clone().map(move |a| (a.to_owned(), port))));
     }
-    Err(format!("no endpoints available for service {name:?}"))
+    Ok(found)
 }
 
 /// Trusts what a configuration says, or what this machine does.

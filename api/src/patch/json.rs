@@ -84,7 +84,7 @@ fn perform(document: &mut Value, operation: &Value, copied: &mut usize) -> Resul
             if same(actual, &value()) {
                 Ok(())
             } else {
-                Err(PatchError::DoesNotApply(format!("testing value {path} failed: test failed")))
+                Err(PatchError::TestFailed(format!("testing value {path} failed: test failed")))
             }
         }
         other => Err(PatchError::DoesNotApply(format!("Unexpected kind: {other}"))),

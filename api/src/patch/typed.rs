@@ -3,6 +3,7 @@
 //! Entry points: [`Typing`], and the walks [`field_set`], [`compare`], [`merge`], [`remove_items`],
 //! [`check`]. Source: structured-merge-diff's `typed`.
 
+mod atomics;
 mod check;
 mod compare;
 mod fields;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 use super::field_set::PathElement;
 use crate::schema::{FieldRef, ListType, Schema, Type, facts};
 
+pub use atomics::atomics;
 pub use check::{Duplicates, TypedError, check};
 pub use compare::{Comparison, compare};
 pub use fields::field_set;

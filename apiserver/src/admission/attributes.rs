@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::OwnedMutexGuard;
 
+use super::webhook::reinvocation::Rounds;
 use crate::call::Call;
 use crate::deletion::DeleteOptions;
 use crate::storage;
@@ -60,6 +61,8 @@ pub(crate) struct Reinvocation {
     pub(crate) asked: bool,
     /// This is the second round.
     pub(crate) again: bool,
+    pub(crate) webhooks: Rounds,
+    pub(crate) policies: Rounds,
 }
 
 /// What must hold at the commit of what was admitted.

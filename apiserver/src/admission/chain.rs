@@ -54,6 +54,8 @@ pub(crate) async fn mutate(attributes: &Attributes<'_>, object: &mut Value) -> R
         reinvocation.again
     };
     if again {
+        // What the first round made conditions of, the second does again.
+        drop(attributes.conditions());
         mutate_once(attributes, object).await?;
     }
     Ok(())

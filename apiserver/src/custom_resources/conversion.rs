@@ -14,7 +14,7 @@ use crate::webhook_client::{self, Target};
 ///
 /// # Errors
 /// 500 in upstream's words when the webhook cannot be reached or its answer is not acceptable.
-pub(super) async fn convert(
+pub(crate) async fn convert(
     server: &Server,
     resource: &CustomResource,
     objects: Vec<Value>,

@@ -1,0 +1,111 @@
+//! A TLS connection to a webhook, for a pool of them.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Why there is no connection, in the words of Go's client.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unreachable(String);
+
+/// Connects to the address in a URI and expects a certificate for a fixed name there.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) name: ServerName<'static>,
+}
+
+impl Connector {
+    async fn connect(self, uri: Uri) -> Result<Stream, Unreachable> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = uri.port_u16().unwrap_or(443);
+        let dial =
+            |error: io::Error| Unreachable(format!("dial tcp {host}:{port}: connect: {}", words(&error)));
+        let stream = TcpStream::connect((host, port)).await.map_err(dial)?;
+        // A review is one write and its answer the next: nothing is gained by waiting.
+        let _ = stream.set_nodelay(true);
+        let stream = TlsConnector::from(self.tls).connect(self.name, stream).await;
+        stream.map(|stream| Stream(TokioIo::new(stream))).map_err(|error| Unreachable(refusal(&error)))
+    }
+}
+
+/// `Connection refused (os error 111)` as Go says it.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+/// Why a certificate is not accepted.
+fn refusal(error: &io::Error) -> String {
+    use rustls::{CertificateError, Error};
+    let why = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "x509: certificate signed by unknown authority"
+        }
+        Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::NotValidYet)) => {
+            "x509: certificate has expired or is not yet valid"
+        }
+        _ => return words(error),
+    };
+    format!("tls: failed to verify certificate: {why}")
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = Unreachable;
+    type Future = BoxFuture<'static, Result<Stream, Unreachable>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Unreachable>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+/// An open connection.
+pub(super) struct Stream(TokioIo<TlsStream<TcpStream>>);
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_read(context, buffer)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(context)
+    }
+}
