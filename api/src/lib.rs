@@ -16,6 +16,7 @@ pub mod object;
 pub mod patch;
 pub mod pruning;
 pub mod quantity;
+pub mod rbac;
 pub mod schema;
 pub mod selector;
 pub mod status;

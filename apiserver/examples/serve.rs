@@ -32,6 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         timeouts: apiserver::Timeouts::default(),
         admission: apiserver::Switches::default(),
         authentication: apiserver::AuthenticationSettings::default(),
+        authorization: None,
     };
     let store = apiserver::storage::memory::Memory::open();
     let running = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await?;

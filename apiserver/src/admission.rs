@@ -15,6 +15,7 @@
 mod attributes;
 mod chain;
 mod namespace_lifecycle;
+mod node_restriction;
 mod pods;
 pub(crate) mod policy;
 mod service_account;
@@ -93,6 +94,8 @@ const PLUGINS: &[Plugin] = &[
     Plugin::new("ServiceAccount", &[Create])
         .of(PODS)
         .mutates(|a, pod| Box::pin(service_account::admit(a, pod))),
+    Plugin::new("NodeRestriction", &[Create, Update, Delete])
+        .mutates(|a, object| Box::pin(node_restriction::admit(a, object))),
     Plugin::new("Priority", &[Create, Update]).of(PODS).mutates(|a, pod| Box::pin(pods::priority(a, pod))),
     Plugin::new("DefaultTolerationSeconds", &[Create, Update])
         .of(PODS)

@@ -12,6 +12,7 @@ mod client_certificate;
 mod configuration;
 mod credentials;
 mod https;
+mod impersonation;
 pub(crate) mod jwt;
 mod key_set;
 mod legacy_token;
@@ -36,6 +37,7 @@ pub use settings::{AnonymousCondition, AuthenticationSettings, RequestHeaderSett
 pub(crate) use anonymous::NAME as ANONYMOUS;
 pub(crate) use client_certificate::Peer;
 pub(crate) use credentials::Credentials;
+pub(crate) use impersonation::impersonate;
 pub(crate) use service_account::{Binding, Grant, issue, issuer, issuer_of};
 
 use crate::authz::aggregate;
@@ -156,22 +158,6 @@ fn authenticated(mut user: UserInfo) -> UserInfo {
         user.groups.push(GROUP.to_owned());
     }
     user
-}
-
-/// Acts as somebody else, for administrators (`kubectl --as`).
-pub(crate) fn impersonate(user: UserInfo, headers: &HeaderMap) -> Result<UserInfo, Status> {
-    let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    let Some(name) = headers.get("impersonate-user").map(text) else { return Ok(user) };
-    if !user.groups.iter().any(|g| g == "system:masters") {
-        let detail = format!(
-            "User {:?} cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
-            user.name
-        );
-        return Err(Status::forbidden("", "users", &name, &detail));
-    }
-    let groups: Vec<String> = headers.get_all("impersonate-group").iter().map(text).collect();
-    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-    Ok(UserInfo::component(&name, &groups))
 }
 
 fn unauthorized() -> Status {

@@ -5,16 +5,22 @@
 //! opinion is a refusal.
 
 mod attributes;
-mod builtin;
-mod refusal;
+mod configuration;
+pub(crate) mod node;
+pub(crate) mod rbac;
+pub(crate) mod refusal;
+mod webhook;
+
+use std::path::Path;
 
 use api::Status;
+use api::rbac::PolicyRule;
 use component_base::user::UserInfo;
 
 pub(crate) use attributes::{Attributes, Selectors};
-pub(crate) use builtin::rules_for;
 
 use crate::call::Server;
+use crate::followed::Followed;
 
 /// Members may do everything; the group cannot be limited (upstream's `user.SystemPrivilegedGroup`).
 pub(crate) const PRIVILEGED_GROUP: &str = "system:masters";
@@ -55,22 +61,40 @@ impl Decision {
     }
 }
 
-/// Who decides. The order is that in which they are asked.
+/// Who decides.
 enum Authorizer {
     /// Lets members of [`PRIVILEGED_GROUP`] do everything.
     Privileged,
-    /// The rules this server has from the start.
-    Builtin,
+    /// Lets nodes do what is theirs.
+    Node,
+    /// Lets users do what their roles say.
+    Rbac,
+    /// Asks a server elsewhere.
+    Webhook(Box<webhook::Webhook>),
+    /// Says the same to everybody.
+    Always(Verdict),
 }
 
-const TABLE: &[Authorizer] = &[Authorizer::Privileged, Authorizer::Builtin];
+/// The authorizers in the order in which they are asked, and what they know.
+pub(crate) struct Authorizers {
+    table: Vec<Authorizer>,
+    pub(crate) rbac: Followed<rbac::Bindings>,
+    pub(crate) node: Followed<node::Graph>,
+}
 
-impl Authorizer {
-    fn decide(&self, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
-        match self {
-            Self::Privileged => privileged(user),
-            Self::Builtin => builtin::decide(user, wish),
+impl Authorizers {
+    /// Those of a configuration file, or the usual ones (upstream's `--authorization-mode=Node,RBAC`); they
+    /// know nothing yet.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub(crate) fn new(configuration: Option<&Path>) -> Result<Self, String> {
+        let mut table = vec![Authorizer::Privileged];
+        match configuration {
+            Some(path) => table.extend(configuration::read(path)?),
+            None => table.extend([Authorizer::Node, Authorizer::Rbac]),
         }
+        Ok(Self { table, rbac: Followed::new(&rbac::KINDS), node: Followed::new(&node::KINDS) })
     }
 }
 
@@ -114,22 +138,96 @@ pub(crate) fn aggregate(errors: &[String]) -> String {
     if let [one] = different[..] { one.to_owned() } else { format!("[{}]", different.join(", ")) }
 }
 
-/// Asks all authorizers in order.
+/// Asks all authorizers in order. Before a wish is refused, what they know is brought up to date: who has
+/// just been given a role may use it.
 pub(crate) async fn authorize(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
-    // What answers from memory needs no waiting.
-    authorize_now(server, user, wish).unwrap_or_else(Decision::none)
+    let first = union(server, user, wish).await;
+    if first.is_allowed() {
+        return first;
+    }
+    if node::node_name(user).is_some() {
+        server.authz.node.caught_up().await;
+    }
+    server.authz.rbac.caught_up().await;
+    union(server, user, wish).await
+}
+
+async fn union(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
+    let mut union = Union::default();
+    for authorizer in &server.authz.table {
+        let decision = match authorizer {
+            Authorizer::Webhook(webhook) => webhook.authorize(server, user, wish).await,
+            known => from_memory(server, known, user, wish).unwrap_or_else(Decision::none),
+        };
+        if let Some(settled) = union.take(decision) {
+            return settled;
+        }
+    }
+    union.nobody()
 }
 
 /// The decision if it can be made from what is in memory; `None` when somebody far away must be asked,
 /// which [`authorize`] does.
-pub(crate) fn authorize_now(_server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Option<Decision> {
+pub(crate) fn authorize_now(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Option<Decision> {
     let mut union = Union::default();
-    for authorizer in TABLE {
-        if let Some(settled) = union.take(authorizer.decide(user, wish)) {
+    for authorizer in &server.authz.table {
+        if let Some(settled) = union.take(from_memory(server, authorizer, user, wish)?) {
             return Some(settled);
         }
     }
     Some(union.nobody())
+}
+
+/// What an authorizer of this process thinks.
+fn from_memory(
+    server: &Server,
+    authorizer: &Authorizer,
+    user: &UserInfo,
+    wish: &Attributes<'_>,
+) -> Option<Decision> {
+    Some(match authorizer {
+        Authorizer::Privileged => privileged(user),
+        Authorizer::Node => node::decide(&server.authz.node.read(), user, wish),
+        Authorizer::Rbac => rbac::decide(&server.authz.rbac.read(), user, wish),
+        Authorizer::Always(Verdict::Allow) => Decision::new(Verdict::Allow, ""),
+        Authorizer::Always(verdict) => Decision::new(*verdict, "Everything is forbidden."),
+        Authorizer::Webhook(_) => return None,
+    })
+}
+
+/// What a user may do, as far as authorizers can list it.
+pub(crate) struct Listed {
+    pub(crate) rules: Vec<PolicyRule>,
+    /// Whether there may be more.
+    pub(crate) incomplete: bool,
+    pub(crate) errors: Vec<String>,
+}
+
+/// Lists what a user may do in a namespace.
+pub(crate) fn rules_of(server: &Server, user: &UserInfo, namespace: &str) -> Listed {
+    let mut listed = Listed { rules: Vec::new(), incomplete: false, errors: Vec::new() };
+    for authorizer in &server.authz.table {
+        match authorizer {
+            Authorizer::Privileged | Authorizer::Always(Verdict::NoOpinion | Verdict::Deny) => {}
+            Authorizer::Always(Verdict::Allow) => listed.rules.extend(rbac::everything()),
+            Authorizer::Webhook(_) => {
+                listed.incomplete = true;
+                listed.errors.push("webhook authorizer does not support user rule resolution".to_owned());
+            }
+            Authorizer::Node => {
+                if node::node_name(user).is_some() {
+                    listed.incomplete = true;
+                    listed.errors.push("node authorizer does not support user rule resolution".to_owned());
+                }
+            }
+            Authorizer::Rbac => {
+                let (rules, errors) = rbac::rules_of(&server.authz.rbac.read(), user, namespace);
+                listed.rules.extend(rules);
+                listed.errors.extend(errors);
+            }
+        }
+    }
+    listed
 }
 
 /// Lets a wish through or says why not, as requests are answered.

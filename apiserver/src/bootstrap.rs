@@ -1,7 +1,9 @@
-//! Objects every cluster has: namespaces, their default accounts, system priority classes, the range of service
+//! Objects every cluster has: namespaces, their default accounts, system priority classes, roles, the range of service
 //! addresses, and the `kubernetes` Service with its endpoints. Reconciled at each start, so a changed address is corrected.
 //!
 //! Entry points: [`run`] at start, then [`keep`] as long as the server lives.
+
+pub(crate) mod rbac;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub(crate) async fn run(server: &Arc<Server>, port: u16) -> Result<(), Status> {
         let class = json!({"metadata": {"name": name}, "value": value, "description": description});
         ensure(server, ("scheduling.k8s.io", "v1", "priorityclasses"), "", class, |_, _| false).await?;
     }
+    rbac::run(server).await?;
     service_range(server).await?;
     api_services::reconcile(server).await?;
     service(server, port).await

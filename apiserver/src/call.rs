@@ -21,6 +21,7 @@ use crate::admission::webhook::namespaces::Namespaces;
 use crate::aggregator::{Delegations, Remotes};
 use crate::allocators::Allocators;
 use crate::authn::Authentication;
+use crate::authz::Authorizers;
 use crate::followed::Followed;
 use crate::negotiation::Accepted;
 use crate::openapi::OpenApi;
@@ -85,6 +86,8 @@ pub(crate) struct Server {
     pub(crate) namespaces: Followed<Namespaces>,
     pub(crate) webhook_clients: webhook_client::Clients,
     pub(crate) nodes: node_proxy::Nodes,
+    /// Who decides who may do what.
+    pub(crate) authz: Authorizers,
     /// `host:port` that others reach this server at.
     pub(crate) address: String,
 }

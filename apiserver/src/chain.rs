@@ -139,9 +139,10 @@ async fn filter(
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let user = authn::authenticate(&server, &mut request).await?;
-    let user = authn::impersonate(user, request.headers())?;
+    let wish = Attributes::of(&info, selectors.as_ref());
+    let user = authn::impersonate(&server, user, &wish, request.headers_mut()).await?;
     tracing::Span::current().record("user", user.name.as_str());
-    authz::check(&server, &user, &Attributes::of(&info, selectors.as_ref())).await?;
+    authz::check(&server, &user, &wish).await?;
     if let Some(delegation) = aggregator::find(&server, &info.path) {
         return aggregator::forward(&server, &user, &delegation, request).await;
     }

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::stream::{SelectAll, select_all};
+use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::{RwLock, RwLockReadGuard};
+use tokio::sync::watch;
 
 use crate::call::Server;
 use crate::storage::{Entry, Event, EventStream, Store, StoreError};
@@ -30,18 +31,35 @@ pub(crate) trait Index: Default + Send + Sync + 'static {
 pub(crate) struct Followed<I> {
     prefixes: Vec<String>,
     index: RwLock<I>,
+    /// How often somebody asked for the newest state, and how many of those have it.
+    asked: watch::Sender<u64>,
+    answered: watch::Sender<u64>,
 }
 
 impl<I: Index> Followed<I> {
     /// Follows all objects of some kinds, each named by group and plural; empty until [`Self::load`].
     pub(crate) fn new(kinds: &[(&str, &str)]) -> Self {
         let prefix = |(group, plural): &(&str, &str)| api::names::storage_prefix(group, plural, None);
-        Self { prefixes: kinds.iter().map(prefix).collect(), index: RwLock::default() }
+        let prefixes = kinds.iter().map(prefix).collect();
+        let (asked, answered) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { prefixes, index: RwLock::default(), asked, answered }
     }
 
     /// The index as it is now. Not to be held over an `await`.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, I> {
         self.index.read()
+    }
+
+    /// Completes when the index shows everything that is committed now: for decisions that must not be
+    /// made on the state of a moment ago.
+    pub(crate) async fn caught_up(&self) {
+        let mut mine = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            mine = *asked;
+        });
+        // The sender lives as long as `self`.
+        let _ended = self.answered.subscribe().wait_for(|answered| *answered >= mine).await.is_err();
     }
 
     /// Makes the index of what is stored; answers with what will happen after that.
@@ -67,9 +85,27 @@ impl<I: Index> Followed<I> {
         mut events: SelectAll<EventStream>,
     ) {
         let followed = of(&server);
+        // When nobody follows any more, nobody waits for it.
+        let _end = Ended(&followed.answered);
+        let mut asked = followed.asked.subscribe();
+        // Somebody may have asked before anybody listened.
+        asked.mark_changed();
         loop {
-            while let Some(Ok(event)) = events.next().await {
-                followed.take(&event);
+            loop {
+                tokio::select! {
+                    event = events.next() => match event {
+                        Some(Ok(event)) => followed.take(&event),
+                        _ => break,
+                    },
+                    Ok(()) = asked.changed() => {
+                        let number = *asked.borrow_and_update();
+                        // Events are queued before their revision shows, so what is pending now is all.
+                        while let Some(Some(Ok(event))) = events.next().now_or_never() {
+                            followed.take(&event);
+                        }
+                        followed.answered.send_replace(number);
+                    }
+                }
             }
             events = loop {
                 match followed.load(&*server.store).await {
@@ -89,6 +125,15 @@ impl<I: Index> Followed<I> {
             (None, Some(previous)) => index.remove(&previous.key),
             (None, None) => {}
         }
+    }
+}
+
+/// Lets everybody go who waits.
+struct Ended<'a>(&'a watch::Sender<u64>);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(u64::MAX);
     }
 }
 

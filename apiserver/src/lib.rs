@@ -46,6 +46,7 @@ pub mod storage;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -90,6 +91,8 @@ pub struct Config {
     pub kinds: KindTable,
     /// How long peers may take.
     pub timeouts: Timeouts,
+    /// An `AuthorizationConfiguration` file; without one, nodes and RBAC decide.
+    pub authorization: Option<PathBuf>,
     /// Which admission plugins run.
     pub admission: Switches,
     /// Who may be who.
@@ -144,6 +147,9 @@ pub enum Error {
     /// Admission is not configured as it can be.
     #[error("{0}")]
     Admission(String),
+    /// The file that says who decides who may do what cannot be used.
+    #[error("authorization: {0}")]
+    Authorization(String),
     /// The first objects could not be written.
     #[error("writing the first objects: {0}")]
     Bootstrap(#[source] Status),
@@ -202,6 +208,7 @@ pub async fn run(
     let port = address.map_or(DEFAULT_PORT, |address| address.port());
     let admission = admission::Chain::new(&config.admission).map_err(Error::Admission)?;
     let advertise = config.advertise;
+    let authz = authz::Authorizers::new(config.authorization.as_deref()).map_err(Error::Authorization)?;
     let (served, _) = tokio::sync::watch::channel(Arc::new(call::Served::new(config.kinds.clone())));
     let delegations = Followed::<aggregator::Delegations>::new(&[aggregator::SERVICES]);
     let delegation_events = delegations.load(&*store).await?;
@@ -224,6 +231,7 @@ pub async fn run(
         webhook_clients: webhook_client::Clients::default(),
         address: SocketAddr::new(advertise, port).to_string(),
         nodes,
+        authz,
     });
     custom_resources::load(&server).await.map_err(Error::Bootstrap)?;
     bootstrap::run(&server, port).await.map_err(Error::Bootstrap)?;
@@ -235,6 +243,8 @@ pub async fn run(
     follow(&server, &shutdown, |server| &server.namespaces).await?;
     follow(&server, &shutdown, |server| &server.hooks).await?;
     follow(&server, &shutdown, |server| &server.policies).await?;
+    follow(&server, &shutdown, |server| &server.authz.rbac).await?;
+    follow(&server, &shutdown, |server| &server.authz.node).await?;
     shutdown.spawn_until(custom_resources::run(Arc::clone(&server)));
     shutdown.spawn_until(admission::policy::type_checking::run(Arc::clone(&server)));
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));

@@ -22,7 +22,7 @@ use crate::call::{Call, parse, store_status};
 use crate::registry::owners::Owners;
 use crate::storage::{Change, Entry, Expect, Operation, StoreError};
 use crate::subresources::scale;
-use crate::{custom_resources, deletion, encode};
+use crate::{authz, custom_resources, deletion, encode};
 
 /// How often a write is decided anew because something it read was changed meanwhile.
 const MAX_ATTEMPTS: usize = 16;
@@ -97,6 +97,7 @@ async fn prepare_create(call: &Call, mut object: Value) -> Result<(Value, Condit
     admission::mutate(&attributes, &mut object).await?;
     generate_name(call, &mut object);
     requester::record(call, &mut object);
+    authz::rbac::guard::check(call, &object, None).await?;
     let context = context(call);
     metadata::fill_new(call, &mut object);
     strategy.prepare_for_create(&mut object, &context);
@@ -255,6 +256,9 @@ async fn prepare_update(
         }
         Admitted::AsScale => scale::admit(call, &mut new, old).await?,
         Admitted::Unasked => {}
+    }
+    if part == Part::Object {
+        authz::rbac::guard::check(call, &new, Some(old)).await?;
     }
     strategy.prepare_for_update(&mut new, old, &context(call));
     // The server's own writes (binding a pod, say) are no new wishes of a user.

@@ -1,6 +1,8 @@
 //! Reviews: who am I, who holds this token, who may do what. Questions that are posted, answered at once
 //! from authentication and authorisation as they are, and never stored.
 
+mod access;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,8 +12,7 @@ use component_base::user::UserInfo;
 use http::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::authz::{self, Attributes, Verdict};
-use crate::call::{Call, Server};
+use crate::call::Call;
 use crate::chain::method_not_allowed;
 use crate::handlers::body;
 use crate::{admission, authn, output};
@@ -39,10 +40,10 @@ pub(crate) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
             json!({"userInfo": user_json(&call.user)})
         }
         "TokenReview" => token(call, &review["spec"]).await?,
-        "SelfSubjectRulesReview" => rules(call, &review["spec"])?,
-        "SelfSubjectAccessReview" => access(&call.server, &call.user, &review["spec"]).await,
+        "SelfSubjectRulesReview" => access::rules(call, &review["spec"])?,
+        "SelfSubjectAccessReview" => access::access(&call.server, &call.user, &review["spec"]).await,
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
-            access(&call.server, &subject(&review["spec"]), &review["spec"]).await
+            access::access(&call.server, &subject(&review["spec"]), &review["spec"]).await
         }
         _ => return Err(method_not_allowed()),
     };
@@ -76,38 +77,6 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-/// `SubjectAccessReviewStatus`.
-async fn access(server: &Server, user: &UserInfo, spec: &Value) -> Value {
-    let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    let wish = if resource.is_object() {
-        Attributes {
-            verb: text(resource, "verb"),
-            namespace: text(resource, "namespace"),
-            group: text(resource, "group"),
-            version: text(resource, "version"),
-            resource: text(resource, "resource"),
-            subresource: text(resource, "subresource"),
-            name: text(resource, "name"),
-            is_resource: true,
-            ..Attributes::default()
-        }
-    } else {
-        Attributes { verb: text(other, "verb"), path: text(other, "path"), ..Attributes::default() }
-    };
-    let decision = authz::authorize(server, user, &wish).await;
-    let mut status = json!({"allowed": decision.is_allowed()});
-    if decision.verdict == Verdict::Deny {
-        status["denied"] = true.into();
-    }
-    if !decision.reason.is_empty() {
-        status["reason"] = decision.reason.into();
-    }
-    if let Some(error) = decision.error {
-        status["evaluationError"] = error.into();
-    }
-    status
-}
-
 /// The user a question names.
 fn subject(spec: &Value) -> UserInfo {
     let extra = spec["extra"].as_object().into_iter().flatten();
@@ -117,14 +86,6 @@ fn subject(spec: &Value) -> UserInfo {
         groups: texts(&spec["groups"]),
         extra: extra.map(|(key, values)| (key.clone(), texts(values))).collect::<BTreeMap<_, _>>(),
     }
-}
-
-fn rules(call: &Call, spec: &Value) -> Result<Value, Status> {
-    if text(spec, "namespace").is_empty() {
-        return Err(Status::bad_request("no namespace on request"));
-    }
-    let (resources, paths) = authz::rules_for(&call.user);
-    Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false}))
 }
 
 async fn token(call: &Call, spec: &Value) -> Result<Value, Status> {

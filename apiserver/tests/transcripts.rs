@@ -237,6 +237,11 @@ fn access() {
 }
 
 #[test]
+fn roles() {
+    check("roles.txt");
+}
+
+#[test]
 fn history() {
     check("history.txt");
 }

@@ -4,6 +4,7 @@
 //! without a name all of them run, in their order. Nothing here asserts a time: a figure is a reading.
 
 mod api;
+mod authorization;
 mod cluster;
 mod etcd;
 mod idle;
@@ -57,6 +58,8 @@ enum Section {
     Watch,
     /// 100,000 pods: memory for each, and a restart.
     Objects,
+    /// Access reviews with 10,000 role bindings.
+    Authorization,
 }
 
 /// One line of the table.
@@ -110,6 +113,7 @@ async fn measure(section: Section, cli: &Cli) -> Result<Vec<Row>> {
         Section::Lists => lists::measure(engines, objects).await,
         Section::Watch => watch::measure(engines, seconds).await,
         Section::Objects => objects::measure(engines, objects).await,
+        Section::Authorization => authorization::measure(seconds).await,
     }
 }
 

@@ -78,7 +78,7 @@ async fn on(engine: Engine, span: Duration) -> Result<Vec<Row>> {
 
 /// A load, and the microseconds of processor time that the server spent on each request: what stays the same
 /// when the machine is busy with other things.
-async fn with_processor(pid: u32, load: impl Future<Output = Result<Load>>) -> Result<(Load, u64)> {
+pub async fn with_processor(pid: u32, load: impl Future<Output = Result<Load>>) -> Result<(Load, u64)> {
     let before = usage::total(&[pid])?.cpu_ticks;
     let load = load.await?;
     let ticks = usage::total(&[pid])?.cpu_ticks - before;

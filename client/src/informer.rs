@@ -100,6 +100,14 @@ pub struct Interest {
     pub metadata_only: bool,
 }
 
+impl Interest {
+    /// The one namespace the field selector allows: asked for by its path, so that no right beyond it is needed.
+    fn namespace(&self) -> Option<&str> {
+        let terms = self.fields.as_deref()?.split(',');
+        terms.into_iter().find_map(|term| term.strip_prefix("metadata.namespace="))
+    }
+}
+
 struct Inner<K> {
     interest: Interest,
     store: RwLock<Store<K>>,

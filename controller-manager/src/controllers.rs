@@ -17,6 +17,7 @@ use crate::bootstrap_tokens;
 use crate::certificates;
 use crate::certificates::approving::Approving;
 use crate::certificates::signing::Signing;
+use crate::cluster_role_aggregation::ClusterRoleAggregation;
 use crate::deployment::Deployments;
 use crate::discovery::Kinds;
 use crate::endpoint_slice::EndpointSlices;
@@ -94,6 +95,7 @@ type Row = (&'static str, fn(&Start<'_>));
 const CONTROLLERS: &[Row] = &[
     ("namespace", |start| start.run(Namespaces::new(&start.informers, &start.kinds))),
     ("serviceaccount", |start| start.run(ServiceAccounts::new(&start.informers))),
+    ("clusterrole-aggregation", |start| start.run(ClusterRoleAggregation::new(&start.informers))),
     ("root-ca-certificate-publisher", |start| {
         start.with_pki(|pki| RootAuthorities::new(&start.informers, pki, start.shutdown.clone()));
     }),

@@ -5,6 +5,7 @@
 
 pub mod bootstrap_tokens;
 pub mod certificates;
+pub mod cluster_role_aggregation;
 pub mod controllers;
 pub mod deployment;
 pub mod discovery;

@@ -147,6 +147,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             timeouts: apiserver::Timeouts::default(),
             admission: apiserver::Switches::default(),
             authentication: authentication(config),
+            authorization: config.api_server.authorization_config.clone(),
         },
         store,
         Arc::clone(&base.clock),
@@ -167,7 +168,8 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
     start_control_plane(config, base, &pki, &local);
     if config.agent {
         let user = format!("system:node:{}", config.node_name);
-        agent::start(config, base, &pki, local(&user, &["system:nodes"])).await?;
+        let proxy = local("system:kube-proxy", &[]);
+        agent::start(config, base, &pki, local(&user, &["system:nodes"]), proxy).await?;
     }
     announce(config, &url, &kubeconfig, base.clock.monotonic());
     base.shutdown.triggered().await;

@@ -132,7 +132,7 @@ pub struct Dependencies {
     pub network: Arc<dyn PodNetwork>,
     /// Has images.
     pub images: Arc<dyn ImageService>,
-    /// Watches the API as this node; shared with the service proxy, so Services are watched once.
+    /// Watches the API as this node.
     pub informers: Informers,
 }
 

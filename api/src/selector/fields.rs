@@ -24,6 +24,11 @@ pub struct FieldSelector {
 }
 
 impl FieldSelector {
+    /// Made of its conditions.
+    pub fn of(terms: Vec<FieldTerm>) -> Self {
+        Self { terms }
+    }
+
     /// Reads the text form. Whether a kind offers the fields is [`Self::resolve`]'s question.
     ///
     /// # Errors

@@ -28,6 +28,9 @@ impl Strategy for AccessReview {
             let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             causes.push(Cause::required("spec.resourceAttributes", detail));
         }
+        for name in ["fieldSelector", "labelSelector"] {
+            selector(&mut causes, &format!("spec.resourceAttributes.{name}"), &resource[name]);
+        }
         if self.names_subject && text(spec, "user").is_empty() && list(spec, "groups").is_empty() {
             causes.push(Cause::required("spec.user", "at least one of user or group must be specified"));
         }
@@ -43,6 +46,40 @@ impl Strategy for AccessReview {
             local(&mut causes, review);
         }
         causes
+    }
+}
+
+/// A selector is a text or a list (KEP-4601). Operators that are not known here are left to the authorizers.
+fn selector(causes: &mut Vec<Cause>, path: &str, selector: &Value) {
+    if selector.is_null() {
+        return;
+    }
+    let (raw, requirements) = (text(selector, "rawSelector"), list(selector, "requirements"));
+    if !raw.is_empty() && !requirements.is_empty() {
+        let detail = "may not specified at the same time as requirements";
+        causes.push(Cause::invalid(format!("{path}.rawSelector"), &json!(raw), detail));
+    }
+    if raw.is_empty() && requirements.is_empty() {
+        let detail = format!("when {path} is specified, requirements or rawSelector is required");
+        causes.push(Cause::required(format!("{path}.requirements"), &detail));
+    }
+    for (at, requirement) in requirements.iter().enumerate() {
+        let path = format!("{path}.requirements[{at}]");
+        let values = list(requirement, "values");
+        match text(requirement, "operator") {
+            "In" | "NotIn" if values.is_empty() => {
+                let detail = "must be specified when `operator` is 'In' or 'NotIn'";
+                causes.push(Cause::required(format!("{path}.values"), detail));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                causes.push(Cause::forbidden(format!("{path}.values"), detail));
+            }
+            _ => {}
+        }
+        if text(requirement, "key").is_empty() {
+            causes.push(Cause::required(format!("{path}.key"), "must be specified"));
+        }
     }
 }
 
@@ -88,6 +125,17 @@ mod tests {
             json!({"spec": {"resourceAttributes": {}, "nonResourceAttributes": {"path": "/"}}}),
             &[
                 "spec.nonResourceAttributes: Invalid value: {\"path\":\"/\"}: cannot be specified in combination with resourceAttributes",
+            ],
+        );
+        check(
+            &own,
+            json!({"spec": {"resourceAttributes": {"fieldSelector": {}, "labelSelector": {"rawSelector": "a",
+                "requirements": [{"key": "a", "operator": "In"}, {"key": "b", "operator": "Exists", "values": ["c"]}]}}}}),
+            &[
+                "spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+                "spec.resourceAttributes.labelSelector.rawSelector: Invalid value: \"a\": may not specified at the same time as requirements",
+                "spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+                "spec.resourceAttributes.labelSelector.requirements[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
             ],
         );
         let local = AccessReview { names_subject: true, local: true };

@@ -7,7 +7,7 @@ use crate::names;
 use crate::status::Cause;
 use crate::strategy::{Context, Strategy};
 
-const GROUP: &str = "rbac.authorization.k8s.io";
+use crate::rbac::GROUP;
 
 /// What may be done, in one namespace or everywhere.
 pub struct Role {

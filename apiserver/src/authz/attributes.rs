@@ -13,7 +13,6 @@ pub(crate) struct Attributes<'a> {
     pub(crate) verb: &'a str,
     pub(crate) namespace: &'a str,
     pub(crate) group: &'a str,
-    #[expect(dead_code, reason = "webhooks are told; they are being written")]
     pub(crate) version: &'a str,
     /// Plural.
     pub(crate) resource: &'a str,
@@ -23,7 +22,6 @@ pub(crate) struct Attributes<'a> {
     /// Whether the wish is about a resource and not about a path.
     pub(crate) is_resource: bool,
     /// What a list, watch or deletion of a collection is narrowed to (KEP-4601).
-    #[expect(dead_code, reason = "the node authorizer reads it; it is being written")]
     pub(crate) selectors: Option<&'a Selectors>,
 }
 
@@ -33,9 +31,11 @@ impl<'a> Attributes<'a> {
         // A list of one name is a wish for that name, too.
         let pinned = || selectors.and_then(|selectors| selectors.field.exact("metadata.name"));
         let name = if info.name.is_empty() { pinned().unwrap_or_default() } else { &info.name };
+        // A namespace is in itself: who may read namespaces in one may read that one.
+        let is_namespace = info.group.is_empty() && info.resource == "namespaces";
         Self {
             verb: info.verb,
-            namespace: &info.namespace,
+            namespace: if is_namespace { &info.name } else { &info.namespace },
             group: &info.group,
             version: &info.version,
             resource: &info.resource,
@@ -60,7 +60,6 @@ impl<'a> Attributes<'a> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selectors {
     pub(crate) field: FieldSelector,
-    #[expect(dead_code, reason = "webhooks are told; they are being written")]
     pub(crate) label: LabelSelector,
 }
 

@@ -7,14 +7,19 @@ use component_base::user::UserInfo;
 
 use super::{Attributes, Decision};
 
-/// 403 in upstream's words, with the authorizers' reason; 500 if an authorizer failed.
+/// 403 with the authorizers' reason; 500 if an authorizer failed.
 pub(crate) fn status(user: &UserInfo, wish: &Attributes<'_>, decision: &Decision) -> Status {
-    if let Some(error) = &decision.error {
-        return Status::internal(error);
+    match &decision.error {
+        Some(error) => Status::internal(error),
+        None => forbidden(user, wish, &decision.reason),
     }
+}
+
+/// 403 in upstream's words; the reason may be empty.
+pub(crate) fn forbidden(user: &UserInfo, wish: &Attributes<'_>, reason: &str) -> Status {
     let mut detail = no_html(&message(user, wish));
-    if !decision.reason.is_empty() {
-        detail = format!("{detail}: {}", decision.reason);
+    if !reason.is_empty() {
+        detail = format!("{detail}: {reason}");
     }
     if !wish.is_resource {
         return Status::new(Reason::Forbidden, format!("forbidden: {detail}"));

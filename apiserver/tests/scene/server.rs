@@ -28,5 +28,6 @@ pub fn config_in(directory: &Path, bind: Option<SocketAddr>, now: Timestamp) -> 
         timeouts: apiserver::Timeouts::default(),
         admission: apiserver::Switches::default(),
         authentication: apiserver::AuthenticationSettings::default(),
+        authorization: None,
     }
 }

@@ -81,7 +81,7 @@ impl<K: Watched> Reflector<K> {
     /// Reads everything and returns the revision to watch from.
     async fn list(&self) -> Result<String, ReflectError> {
         let interest = &self.informer.0.interest;
-        let requests = request::requests(&interest.resource, None);
+        let requests = request::requests(&interest.resource, interest.namespace());
         let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
         params.field_selector.clone_from(&interest.fields);
         let mut objects = Vec::new();
@@ -106,7 +106,7 @@ impl<K: Watched> Reflector<K> {
     /// Follows events, keeping `at` at the last one seen, until the server closes the stream.
     async fn watch(&self, at: &mut String, wait: &mut Duration) -> Result<(), ReflectError> {
         let interest = &self.informer.0.interest;
-        let requests = request::requests(&interest.resource, None);
+        let requests = request::requests(&interest.resource, interest.namespace());
         let params = WatchParams { field_selector: interest.fields.clone(), ..WatchParams::default() };
         let request = if interest.metadata_only {
             requests.watch_metadata(&params, at)

@@ -46,6 +46,7 @@ impl Cluster {
             timeouts: apiserver::Timeouts::default(),
             admission: apiserver::Switches::default(),
             authentication: apiserver::AuthenticationSettings::default(),
+            authorization: None,
         };
         let (store, pki): (Arc<dyn Store>, _) = (Memory::open(), Arc::clone(&config.pki));
         let server = apiserver::run(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone())

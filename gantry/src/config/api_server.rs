@@ -18,6 +18,9 @@ pub struct ApiServer {
     /// Take changes of that file while running.
     #[arg(long, requires = "encryption_provider_config")]
     pub encryption_provider_config_automatic_reload: bool,
+    /// Who decides who may do what: an AuthorizationConfiguration [default: Node, then RBAC].
+    #[arg(long, value_name = "FILE")]
+    pub authorization_config: Option<PathBuf>,
 }
 
 impl ApiServer {
@@ -27,6 +30,7 @@ impl ApiServer {
             encryption_provider_config: self.encryption_provider_config.or(other.encryption_provider_config),
             encryption_provider_config_automatic_reload: self.encryption_provider_config_automatic_reload
                 || other.encryption_provider_config_automatic_reload,
+            authorization_config: self.authorization_config.or(other.authorization_config),
         }
     }
 }

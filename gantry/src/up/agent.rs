@@ -20,11 +20,18 @@ use crate::names::{Names, image_dir, node_dir};
 /// The port node APIs have on every Kubernetes node.
 const NODE_API_PORT: u16 = 10_250;
 
-/// Starts everything a node needs and waits until the node is Ready.
+/// Starts everything a node needs and waits until the node is Ready. `client` is the node's, `proxy_client`
+/// that of its service proxy: a node may not read the endpoints of all services.
 ///
 /// # Errors
 /// When the machine lacks something; the text says what.
-pub async fn start(config: &Config, base: &Base, pki: &Pki, client: kube::Client) -> Result<()> {
+pub async fn start(
+    config: &Config,
+    base: &Base,
+    pki: &Pki,
+    client: kube::Client,
+    proxy_client: kube::Client,
+) -> Result<()> {
     let names = Names::of(&config.data_dir);
     let binary = std::env::current_exe().context("cannot find this program's own file")?;
     let shims = ShimClient::new(binary, node_dir(&config.data_dir), Arc::clone(&base.clock))?;
@@ -53,10 +60,10 @@ pub async fn start(config: &Config, base: &Base, pki: &Pki, client: kube::Client
         runtime: Arc::clone(&runtime),
         network: Arc::new(network),
         images,
-        informers: informers.clone(),
+        informers,
     };
     let mut agent = node_agent::run(agent_config, client, dependencies, base.shutdown.clone()).await?;
-    start_proxy(config, base, &names, informers)?;
+    start_proxy(config, base, &names, base.informers(proxy_client))?;
     start_server(config, base, pki, listener, runtime, &agent)?;
     agent.until_ready().await;
     base.shutdown.spawn_until(follow_images(changes, agent));

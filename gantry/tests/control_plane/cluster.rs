@@ -163,6 +163,7 @@ async fn api_server(
         timeouts: apiserver::Timeouts::default(),
         admission: apiserver::Switches::default(),
         authentication: apiserver::AuthenticationSettings::default(),
+        authorization: None,
     };
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     let server = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await;
