@@ -11,6 +11,8 @@ mod mutating_policies;
 mod policies;
 #[path = "scene/server.rs"]
 mod scene;
+#[path = "dynamic_admission/services.rs"]
+mod services;
 #[path = "dynamic_admission/webhooks.rs"]
 mod webhooks;
 

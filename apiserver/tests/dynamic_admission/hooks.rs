@@ -34,14 +34,7 @@ pub struct Hooks {
 
 impl Hooks {
     pub async fn start(pki: &Arc<Pki>, clock: &Arc<FakeClock>) -> Self {
-        Self::start_with((*pki.server_config().expect("a configuration")).clone(), pki, clock).await
-    }
-
-    pub async fn start_with(
-        mut config: rustls::ServerConfig,
-        pki: &Arc<Pki>,
-        clock: &Arc<FakeClock>,
-    ) -> Self {
+        let mut config = (*pki.server_config().expect("a configuration")).clone();
         let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -101,6 +94,9 @@ async fn answer(
     let body = request.into_body().collect().await?.to_bytes();
     let review: Value = serde_json::from_slice(&body).expect("a review");
     log.lock().push((path.clone(), review["request"].clone()));
+    if path == "convert" {
+        return Ok(Response::new(Full::new(Bytes::from(converted(&review).to_string()))));
+    }
     let (what, argument) = path.split_once('/').unwrap_or((&path, ""));
     let mut response = json!({"uid": review["request"]["uid"], "allowed": true});
     match what {
@@ -130,6 +126,17 @@ async fn answer(
     }
     let answer = json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response});
     Ok(Response::new(Full::new(Bytes::from(answer.to_string()))))
+}
+
+/// The answer to a review of a conversion: the objects, marked.
+fn converted(review: &Value) -> Value {
+    let mut objects = review["request"]["objects"].clone();
+    for object in objects.as_array_mut().into_iter().flatten() {
+        object["apiVersion"] = review["request"]["desiredAPIVersion"].clone();
+        object["converted"] = true.into();
+    }
+    let response = json!({"uid": review["request"]["uid"], "result": {"status": "Success"}, "convertedObjects": objects});
+    json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response})
 }
 
 /// Appends a word to the label `steps`.

@@ -1,10 +1,8 @@
 //! Webhooks.
 
-use component_base::tls::SubjectNames;
 use component_base::user::UserInfo;
 use serde_json::{Value, json};
 
-use super::hooks::Hooks;
 use super::{Answer, MAPS, REGISTRATION, World, map, maps_rule, world};
 
 const MUTATING: &str = "mutatingwebhookconfigurations";
@@ -273,50 +271,4 @@ async fn equivalent_versions_are_converted() {
         .await
         .ok();
     world.until(("POST", path, scaler), |answer| steps(answer).is_empty()).await;
-}
-
-/// An address of this machine that an endpoint may have.
-fn own_address() -> Option<String> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    Some(socket.local_addr().ok()?.ip().to_string()).filter(|address| address != "0.0.0.0")
-}
-
-#[tokio::test]
-async fn services_are_reached_at_ready_endpoints() {
-    let world = world().await;
-    let Some(address) = own_address() else { return eprintln!("this machine has no address but loopback") };
-    let directory = tempfile::tempdir().expect("a directory");
-    let names = SubjectNames::for_api_server("cluster.local", &["hook.default.svc".to_owned()], &[]);
-    let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-    let pki = std::sync::Arc::new(
-        component_base::tls::Pki::open(directory.path(), &names, now).expect("certificates"),
-    );
-    let hooks = Hooks::start(&pki, &world.clock).await;
-    let service = json!({"service": {"namespace": "default", "name": "hook", "port": 8443, "path": "/step/service"}, "caBundle": hooks.authority});
-    let hook = hooks.hook("service.example.com", "", json!({"clientConfig": service}));
-    world.configure(MUTATING, "service", json!([hook])).await;
-    let head = "Internal error occurred: failed calling webhook \"service.example.com\": failed to call webhook: Post \
-                \"https://hook.default.svc:8443/step/service?timeout=10s\": ";
-    let refused = world.until_dry(map("m", json!({})), |answer| answer.code == 500).await;
-    assert_eq!(refused.refusal().1, format!("{head}service \"hook\" not found"));
-    let ports = json!([{"name": "https", "port": 8443, "targetPort": 9443}]);
-    world
-        .send(
-            "POST",
-            "/api/v1/namespaces/default/services",
-            json!({"metadata": {"name": "hook"}, "spec": {"ports": ports}}),
-        )
-        .await
-        .ok();
-    let refused = world.send("POST", &format!("{MAPS}?dryRun=All"), map("m", json!({}))).await;
-    assert_eq!(refused.refusal().1, format!("{head}no endpoints available for service \"hook\""));
-    let slice = json!({
-        "metadata": {"name": "hook-1", "labels": {"kubernetes.io/service-name": "hook"}}, "addressType": "IPv4",
-        "ports": [{"name": "https", "port": hooks.port, "protocol": "TCP"}],
-        "endpoints": [{"addresses": ["192.0.2.7"], "conditions": {"ready": false}}, {"addresses": [address]}],
-    });
-    world.send("POST", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", slice).await.ok();
-    let answer = world.send("POST", &format!("{MAPS}?dryRun=All"), map("m", json!({}))).await;
-    assert_eq!((answer.code, steps(&answer)), (201, "service"), "{}", answer.body);
 }
