@@ -4,6 +4,7 @@
 //! runs, and must show a certificate for `NAME.NAMESPACE.svc`. Connections are kept and used again.
 
 mod connection;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -51,7 +52,7 @@ impl Clients {
         if let Some(known) = self.0.lock().get(&key) {
             return Ok(known.clone());
         }
-        let tls = trust(authority)?;
+        let tls = tls(authority)?;
         let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
         let client = Client::builder(TokioExecutor::new()).build(Connector { tls, name });
         let mut clients = self.0.lock();
@@ -265,11 +266,12 @@ async fn ready(
 }
 
 /// Trusts what a configuration says, or what this machine does.
-fn trust(authority: &[u8]) -> Result<Arc<ClientConfig>, String> {
+fn tls(authority: &[u8]) -> Result<Arc<ClientConfig>, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    Ok(Arc::new(config.with_root_certificates(roots(authority)).with_no_client_auth()))
+    let verifier = trust::verifier(roots(authority), authority)?;
+    Ok(Arc::new(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
 }
 
 /// The authorities of a configuration; if it names none, those of this machine.

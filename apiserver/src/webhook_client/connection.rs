@@ -52,15 +52,23 @@ fn words(error: &io::Error) -> String {
 fn refusal(error: &io::Error) -> String {
     use rustls::{CertificateError, Error};
     let why = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            "x509: certificate signed by unknown authority"
-        }
-        Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::NotValidYet)) => {
-            "x509: certificate has expired or is not yet valid"
-        }
+        Some(Error::InvalidCertificate(problem)) => match problem {
+            CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => {
+                "certificate has expired or is not yet valid".to_owned()
+            }
+            CertificateError::NotValidForNameContext { expected, presented } => {
+                let expected = expected.to_str();
+                format!("certificate is valid for {}, not {expected}", presented.join(", "))
+            }
+            other => other.to_string(),
+        },
         _ => return words(error),
     };
-    format!("tls: failed to verify certificate: {why}")
+    format!("tls: failed to verify certificate: x509: {why}")
 }
 
 impl tower::Service<Uri> for Connector {

@@ -1,0 +1,133 @@
+//! Whose certificate is believed: one that an authority of the configuration signed, or one that stands in the
+//! configuration itself.
+//!
+//! Entry point: [`verifier`]. The second is how Go's clients see a self-signed certificate that is its own
+//! authority, which is what many webhooks have; webpki refuses such as a server's.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_parser::parse_x509_certificate;
+use x509_parser::time::ASN1Time;
+
+#[derive(Debug)]
+struct Verifier {
+    authorities: Arc<WebPkiServerVerifier>,
+    /// Certificates the configuration names.
+    named: Vec<CertificateDer<'static>>,
+}
+
+/// Believes `roots`, and the certificates in a configuration's PEM themselves.
+///
+/// # Errors
+/// When there is nobody to believe.
+pub(super) fn verifier(roots: RootCertStore, pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    if roots.is_empty() {
+        return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
+    }
+    let provider = Arc::new(ring::default_provider());
+    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let authorities = authorities.map_err(|error| error.to_string())?;
+    let named = CertificateDer::pem_slice_iter(pem).flatten().collect();
+    Ok(Arc::new(Verifier { authorities, named }))
+}
+
+/// Whether a certificate that is believed as such is for this name and this time.
+fn judge(certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+    let wrong = |problem| Error::InvalidCertificate(problem);
+    let (_, parsed) =
+        parse_x509_certificate(certificate).map_err(|_| wrong(CertificateError::BadEncoding))?;
+    let at = i64::try_from(now.as_secs()).ok().and_then(|seconds| ASN1Time::from_timestamp(seconds).ok());
+    if !at.is_some_and(|at| parsed.validity().is_valid_at(at)) {
+        return Err(wrong(CertificateError::Expired));
+    }
+    verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.named.iter().any(|named| named.as_ref() == certificate.as_ref()) {
+            return judge(certificate, name, now).map(|()| ServerCertVerified::assertion());
+        }
+        self.authorities.verify_server_cert(certificate, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::webhook_client::roots;
+
+    /// Self-signed, an authority, for `hook.default.svc`, from November 2026 for a hundred years.
+    const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----\n\
+MIIBkzCCATigAwIBAgIUNowged1RTMsV+J1QtBBQXG5m3lwwCgYIKoZIzj0EAwIw\n\
+DzENMAsGA1UEAwwEaG9vazAgFw0yNjExMjIxMDE2NTNaGA8yMTI2MTAyOTEwMTY1\n\
+M1owDzENMAsGA1UEAwwEaG9vazBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFi/\n\
+A4ZbiT7wOMrXsQsSK9fOaBApMT1jeTXz08ibAi7HDRZkncVst6F23hHTUkwoXFlJ\n\
+AntWo7yqhz5cKqqKZh6jcDBuMB0GA1UdDgQWBBSNkGb4VaqLPmemKSbcFMtfmux+\n\
+UzAfBgNVHSMEGDAWgBSNkGb4VaqLPmemKSbcFMtfmux+UzAPBgNVHRMBAf8EBTAD\n\
+AQH/MBsGA1UdEQQUMBKCEGhvb2suZGVmYXVsdC5zdmMwCgYIKoZIzj0EAwIDSQAw\n\
+RgIhAO+NSXt0FmrVqMCPNvl4zZAJ5lYPoTBTbWYYguC79TAMAiEAlk7z+zugYHCR\n\
+sQyGqH3FAEstGB/wD3RwWZcEIKRp/2g=\n\
+-----END CERTIFICATE-----\n";
+    const IN_TIME: u64 = 1_800_000_000;
+
+    #[test]
+    fn a_certificate_may_be_its_own_authority() {
+        let verifier = verifier(roots(PEM), PEM).expect("a verifier");
+        let certificate = CertificateDer::from_pem_slice(PEM).expect("a certificate");
+        let judge = |name: &str, seconds: u64| {
+            let name = ServerName::try_from(name.to_owned()).expect("a name");
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            verifier.verify_server_cert(&certificate, &[], &name, &[], now).map(drop)
+        };
+        assert_eq!(judge("hook.default.svc", IN_TIME), Ok(()));
+        let expired = Error::InvalidCertificate(CertificateError::Expired);
+        assert_eq!(judge("hook.default.svc", 1_000), Err(expired));
+        let other = judge("other.default.svc", IN_TIME).expect_err("another name");
+        assert!(matches!(other, Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })));
+    }
+
+    #[test]
+    fn a_bundle_without_certificates_is_named() {
+        let error = verifier(roots(b"junk"), b"junk").expect_err("nobody");
+        assert_eq!(error, "unable to load root certificates: unable to parse bytes as PEM block");
+    }
+}
