@@ -4,79 +4,79 @@
 //! paths that are no discovery document. Aggregated discovery (KEP-3352) is what current clients ask for
 //! by `Accept`; older ones walk the single documents.
 
+use api::Status;
 use api::kinds::{GroupListing, Kind, KindTable, Subresource, VersionListing};
+use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::aggregator;
 use crate::call::Served;
-use crate::document::Document;
+use crate::document::{Caching, Document};
+use crate::negotiation::{Media, negotiate_discovery};
+use crate::{aggregator, output};
 
-const JSON: &str = "application/json";
-const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const AGGREGATED_V2BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+const AGGREGATED_JSON: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_YAML: &str = "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// The discovery document at `path` (no trailing slash), in the form `accept` prefers; versions that other servers
-/// serve stand in the lists, their own documents are theirs to answer.
+/// The answer to a GET of the discovery document at `path` (no trailing slash), in the form the headers ask
+/// for; versions that other servers serve stand in the lists, their own documents are theirs to answer.
 /// `address` is `host:port` that clients reach this server at.
-pub(crate) fn serve(served: &Served, address: &str, path: &str, accept: &str) -> Option<Document> {
+///
+/// # Errors
+/// 406 when nothing the caller accepts can be served.
+pub(crate) fn serve(
+    served: &Served,
+    address: &str,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Option<Response<Body>>, Status> {
+    let Some(body) = plain(served, address, path) else { return Ok(None) };
+    let is_root = matches!(path, "/api" | "/apis");
+    let (is_aggregated, media) = negotiate_discovery(headers, is_root)?;
+    if !is_aggregated {
+        return Ok(Some(output::json_value(StatusCode::OK, &body)));
+    }
+    let mut list = aggregated(&served.kinds, path == "/api");
+    if path == "/apis" {
+        aggregator::discovery::aggregated(&mut list, served.remotes.iter().map(AsRef::as_ref));
+    }
+    let (content_type, content) = match media {
+        Media::Yaml => (AGGREGATED_YAML, api::codec::yaml::emit(&list)),
+        Media::Json | Media::Protobuf => (AGGREGATED_JSON, format!("{list}\n")),
+    };
+    let document = Document::plain(content_type, content.into_bytes());
+    Ok(Some(document.respond(headers, Caching::Public)))
+}
+
+/// The document at `path` that is about nothing else.
+fn plain(served: &Served, address: &str, path: &str) -> Option<Value> {
     let table = served.kinds.as_ref();
     let remotes = served.remotes.iter().map(AsRef::as_ref);
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-    if let (["api"] | ["apis"], Some(content_type)) = (parts.as_slice(), aggregated_form(accept)) {
-        let version = if content_type == AGGREGATED_V2 { "v2" } else { "v2beta1" };
-        let mut list = aggregated(table, path == "/api", version);
-        if path == "/apis" {
-            aggregator::discovery::aggregated(&mut list, remotes);
-        }
-        return Some(document(content_type, &list));
-    }
-    let body = match parts.as_slice() {
-        ["api"] => core_versions(table, address),
+    match parts.as_slice() {
+        ["api"] => Some(core_versions(table, address)),
         ["apis"] => {
             let mut list = groups(table);
             aggregator::discovery::groups(&mut list, remotes);
-            list
+            Some(list)
         }
-        ["api", version] => resources(table, "", version)?,
-        ["apis", name] => aggregator::discovery::group(group(table, name), name, remotes)?,
-        ["apis", group, version] if !group.is_empty() => resources(table, group, version)?,
-        _ => return None,
-    };
-    Some(document(JSON, &body))
+        ["api", version] => resources(table, "", version),
+        ["apis", name] => aggregator::discovery::group(group(table, name), name, remotes),
+        ["apis", group, version] if !group.is_empty() => resources(table, group, version),
+        _ => None,
+    }
 }
 
-fn document(content_type: &'static str, body: &Value) -> Document {
-    Document::plain(content_type, body.to_string().into_bytes())
-}
-
-/// The first of the media ranges that is plain JSON or an aggregated form decides; `None` means plain.
-fn aggregated_form(accept: &str) -> Option<&'static str> {
-    accept.split(',').find_map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts.next()?;
-        if !matches!(media, JSON | "application/*" | "*/*") {
-            return None;
-        }
-        let parameters: Vec<&str> = parts.collect();
-        let wants = |parameter: &str| parameters.contains(&parameter);
-        if !wants("as=APIGroupDiscoveryList") || !wants("g=apidiscovery.k8s.io") {
-            return Some(None);
-        }
-        if wants("v=v2") {
-            Some(Some(AGGREGATED_V2))
-        } else if wants("v=v2beta1") {
-            Some(Some(AGGREGATED_V2BETA1))
-        } else {
-            None
-        }
-    })?
+/// Whether `path` (no trailing slash) is a discovery document.
+pub(crate) fn is_served(served: &Served, path: &str) -> bool {
+    plain(served, "", path).is_some()
 }
 
 /// `/api`: versions of the core group.
-pub fn core_versions(table: &KindTable, address: &str) -> Value {
+fn core_versions(table: &KindTable, address: &str) -> Value {
     let versions: Vec<String> = listing(table, "").map(version_names).unwrap_or_default();
     json!({
         "kind": "APIVersions", "versions": versions,
@@ -85,14 +85,14 @@ pub fn core_versions(table: &KindTable, address: &str) -> Value {
 }
 
 /// `/apis`: the named groups.
-pub fn groups(table: &KindTable) -> Value {
+fn groups(table: &KindTable) -> Value {
     let groups: Vec<Value> =
         table.discovery_order().iter().filter(|g| !g.group.is_empty()).map(api_group).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/GROUP`.
-pub fn group(table: &KindTable, name: &str) -> Option<Value> {
+fn group(table: &KindTable, name: &str) -> Option<Value> {
     let mut body = api_group(&listing(table, name).filter(|_| !name.is_empty())?);
     body["kind"] = json!("APIGroup");
     body["apiVersion"] = json!("v1");
@@ -116,8 +116,9 @@ fn version_names(listing: GroupListing) -> Vec<String> {
     listing.versions.into_iter().map(|v| v.version).collect()
 }
 
-/// `/api/VERSION` and `/apis/GROUP/VERSION`: resources and subresources, by name.
-pub fn resources(table: &KindTable, group: &str, version: &str) -> Option<Value> {
+/// `/api/VERSION` and `/apis/GROUP/VERSION`: resources and subresources, by name. The core group's has no
+/// `apiVersion`, nor has [`core_versions`]: it had none when there was one group only.
+fn resources(table: &KindTable, group: &str, version: &str) -> Option<Value> {
     let listing = listing(table, group)?;
     let version: &VersionListing = listing.versions.iter().find(|v| v.version == version)?;
     let group_version = version.kinds.first()?.api_version();
@@ -127,9 +128,11 @@ pub fn resources(table: &KindTable, group: &str, version: &str) -> Option<Value>
         rows.extend(kind.subresources.iter().map(|sub| subresource(kind, sub)));
     }
     rows.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
-    Some(json!({
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": rows,
-    }))
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": rows});
+    if !group.is_empty() {
+        list["apiVersion"] = json!("v1");
+    }
+    Some(list)
 }
 
 fn resource(kind: &Kind) -> Value {
@@ -187,8 +190,8 @@ fn storage_version_hash(kind: &Kind) -> String {
     STANDARD.encode(&digest[..8])
 }
 
-/// `APIGroupDiscoveryList` of the core group or of all others, as `apidiscovery.k8s.io/VERSION`.
-pub fn aggregated(table: &KindTable, core: bool, version: &str) -> Value {
+/// `APIGroupDiscoveryList` of the core group or of all others.
+fn aggregated(table: &KindTable, core: bool) -> Value {
     let items: Vec<Value> = table
         .discovery_order()
         .iter()
@@ -200,7 +203,7 @@ pub fn aggregated(table: &KindTable, core: bool, version: &str) -> Value {
         })
         .collect();
     json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {}, "items": items,
     })
 }
@@ -237,17 +240,30 @@ fn aggregated_resource(kind: &Kind) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use http::header::{ACCEPT, CONTENT_TYPE};
+
     use super::*;
 
-    fn get(path: &str, accept: &str) -> Option<(&'static str, Value)> {
-        let document = serve(&Served::new(api::kinds::builtin()), "127.0.0.1:6443", path, accept)?;
-        Some((document.content_type, serde_json::from_slice(&document.content()).unwrap()))
+    fn document(path: &str) -> Option<Value> {
+        plain(&Served::new(api::kinds::builtin()), "127.0.0.1:6443", path)
+    }
+
+    /// Code and content type of an answer.
+    fn ask(path: &str, accept: &str) -> (u16, String) {
+        let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+        match serve(&Served::new(api::kinds::builtin()), "127.0.0.1:6443", path, &headers) {
+            Ok(Some(response)) => {
+                let form = response.headers()[CONTENT_TYPE].to_str().unwrap();
+                (response.status().as_u16(), form.to_owned())
+            }
+            Ok(None) => (404, String::new()),
+            Err(status) => (status.code(), String::new()),
+        }
     }
 
     #[test]
     fn every_row_is_found_both_ways() {
-        let (_, core) = get("/api", AGGREGATED_V2).unwrap();
-        let (_, named) = get("/apis", AGGREGATED_V2).unwrap();
+        let (core, named) = [true, false].map(|core| aggregated(&api::kinds::builtin(), core)).into();
         let all = [&core, &named].map(|list| list["items"].as_array().unwrap().clone()).concat();
         for kind in api::kinds::builtin().iter() {
             let group = all
@@ -263,7 +279,8 @@ mod tests {
             } else {
                 format!("/apis/{}", kind.api_version())
             };
-            let (_, list) = get(&path, "").unwrap();
+            let list = document(&path).unwrap();
+            assert_eq!(list["apiVersion"] == "v1", !kind.group.is_empty());
             assert_eq!(list["groupVersion"], kind.api_version());
             let names: Vec<&str> =
                 list["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
@@ -276,30 +293,40 @@ mod tests {
 
     #[test]
     fn the_first_acceptable_form_wins() {
-        let client_go = format!("{AGGREGATED_V2},{AGGREGATED_V2BETA1},application/json");
+        let client_go = format!(
+            "{AGGREGATED_JSON},application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
+        );
         let cases = [
-            ("", JSON),
-            ("*/*", JSON),
-            ("application/json, */*", JSON),
-            (client_go.as_str(), AGGREGATED_V2),
-            (AGGREGATED_V2BETA1, AGGREGATED_V2BETA1),
-            ("application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,application/json", JSON),
+            ("", "application/json"),
+            ("*/*", "application/json"),
+            ("application/json, */*", "application/json"),
+            (client_go.as_str(), AGGREGATED_JSON),
+            (AGGREGATED_YAML, AGGREGATED_YAML),
+            // Gone since 1.33; clients of before 1.30 go on to the next range.
+            (
+                "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json",
+                "application/json",
+            ),
         ];
         for (accept, expect) in cases {
-            assert_eq!(get("/apis", accept).unwrap().0, expect, "{accept}");
+            assert_eq!(ask("/apis", accept), (200, expect.to_owned()), "{accept}");
         }
-        let (_, beta) = get("/apis", AGGREGATED_V2BETA1).unwrap();
-        assert_eq!(beta["apiVersion"], "apidiscovery.k8s.io/v2beta1");
+        assert_eq!(
+            ask("/apis", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList").0,
+            406
+        );
+        assert_eq!(ask("/apis/apps/v1", AGGREGATED_JSON).0, 406);
+        assert_eq!(ask("/apis", "image/png").0, 406);
     }
 
     #[test]
     fn unknown_paths_are_no_discovery() {
         for path in ["/api/v2", "/apis/nope", "/apis/apps/v0", "/apis//v1", "/api/v1/pods", "/metrics"] {
-            assert!(get(path, "").is_none(), "{path}");
+            assert!(document(path).is_none(), "{path}");
         }
-        let (_, apps) = get("/apis/apps", "").unwrap();
+        let apps = document("/apis/apps").unwrap();
         assert_eq!(apps["preferredVersion"]["groupVersion"], "apps/v1");
-        let (_, scale) = get("/apis/apps/v1", "").unwrap();
+        let scale = document("/apis/apps/v1").unwrap();
         let rows = scale["resources"].as_array().unwrap();
         let scale = rows.iter().find(|r| r["name"] == "deployments/scale").unwrap();
         assert_eq!(
@@ -308,5 +335,31 @@ mod tests {
         );
         let deployments = rows.iter().find(|r| r["name"] == "deployments").unwrap();
         assert_eq!(deployments["storageVersionHash"], "8aSe+NMegvE=");
+    }
+
+    /// As upstream's `api/discovery` has them.
+    #[test]
+    fn storage_versions_are_named_as_upstream_names_them() {
+        let cases = [
+            ("/api/v1", "configmaps", "qFsyl6wFWjQ="),
+            ("/api/v1", "events", "r2yiGXH7wu8="),
+            ("/api/v1", "pods", "xPOwRZ+Yhw8="),
+            ("/api/v1", "services", "0/CO1lhkEBI="),
+            ("/apis/events.k8s.io/v1", "events", "r2yiGXH7wu8="),
+            ("/apis/apps/v1", "controllerrevisions", "85nkx63pcBU="),
+            ("/apis/apps/v1", "statefulsets", "H+vl74LkKdo="),
+            ("/apis/autoscaling/v1", "horizontalpodautoscalers", "qwQve8ut294="),
+            ("/apis/autoscaling/v2", "horizontalpodautoscalers", "qwQve8ut294="),
+        ];
+        for (path, resource, expect) in cases {
+            let list = document(path).unwrap();
+            let row =
+                list["resources"].as_array().unwrap().iter().find(|row| row["name"] == resource).unwrap();
+            assert_eq!(row["storageVersionHash"], expect, "{path}/{resource}");
+        }
+        let core = document("/api/v1").unwrap();
+        let computed =
+            core["resources"].as_array().unwrap().iter().find(|row| row["name"] == "bindings").unwrap();
+        assert_eq!(computed.get("storageVersionHash"), None);
     }
 }

@@ -8,20 +8,33 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, IF_NONE_MATCH, VARY,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha512};
+
+/// How long callers may keep a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// Until they ask again.
+    Ask,
+    /// The same, and so may whoever stands between (upstream's aggregated discovery).
+    Public,
+    /// For good, until this time (an HTTP date): its URL names this very content.
+    Immutable {
+        /// A year from now.
+        expires: Timestamp,
+    },
+}
 
 /// A finished document.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// Value of `Content-Type`.
     pub content_type: &'static str,
-    /// Hash of the uncompressed content, upper-case hexadecimal, without quotes.
+    /// SHA-512 of the uncompressed content, upper-case hexadecimal, without quotes.
     pub hash: String,
-    /// Whether its URL names this very content, so that callers may keep it for good.
-    pub immutable: bool,
     /// The content, compressed if `gzip`.
     body: Bytes,
     gzip: bool,
@@ -30,7 +43,7 @@ pub struct Document {
 impl Document {
     /// A small document, kept as it is.
     pub fn plain(content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { content_type, hash: hash(&body), immutable: false, body: Bytes::from(body), gzip: false }
+        Self { content_type, hash: hash(&body), body: Bytes::from(body), gzip: false }
     }
 
     /// A large document, kept compressed: these are asked for seldom and sit in memory for long.
@@ -38,13 +51,7 @@ impl Document {
         let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::default());
         // Writing into memory fails only when memory is gone; then the plain form serves as well.
         match encoder.write_all(body).and_then(|()| encoder.finish()) {
-            Ok(packed) => Self {
-                content_type,
-                hash: hash(body),
-                immutable: false,
-                body: Bytes::from(packed),
-                gzip: true,
-            },
+            Ok(packed) => Self { content_type, hash: hash(body), body: Bytes::from(packed), gzip: true },
             Err(_) => Self::plain(content_type, body.to_vec()),
         }
     }
@@ -62,9 +69,14 @@ impl Document {
         }
     }
 
+    /// The URL that names this content, of a document at `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("{path}?hash={}", self.hash)
+    }
+
     /// The answer to a GET with these request headers: 304 if the caller has this very document,
     /// compressed if the caller takes gzip.
-    pub fn respond(&self, headers: &HeaderMap) -> Response<Body> {
+    pub fn respond(&self, headers: &HeaderMap, caching: Caching) -> Response<Body> {
         let etag = format!("\"{}\"", self.hash);
         let matches = |text: &str| text.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag);
         let known = header(headers, IF_NONE_MATCH.as_str()).is_some_and(matches);
@@ -84,9 +96,16 @@ impl Document {
         if let Ok(etag) = HeaderValue::from_str(&etag) {
             out.insert(ETAG, etag);
         }
-        if self.immutable {
-            let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
-            out.insert(CACHE_CONTROL, forever);
+        match caching {
+            Caching::Ask => {}
+            Caching::Public => {
+                out.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+            }
+            Caching::Immutable { expires } => {
+                out.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+                let date = expires.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string();
+                out.extend(HeaderValue::from_str(&date).ok().map(|date| (EXPIRES, date)));
+            }
         }
         if packed && !known {
             out.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -106,9 +125,8 @@ fn takes_gzip(accept_encoding: &str) -> bool {
     })
 }
 
-/// The first half of SHA-512 in upper-case hexadecimal: long enough to name a document.
 fn hash(content: &[u8]) -> String {
-    Sha512::digest(content).iter().take(32).map(|byte| format!("{byte:02X}")).collect()
+    Sha512::digest(content).iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 #[cfg(test)]
@@ -122,7 +140,7 @@ mod tests {
         let ask = |name: &'static str, value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_str(value).unwrap());
-            let response = document.respond(&headers);
+            let response = document.respond(&headers, Caching::Ask);
             (response.status().as_u16(), response.headers().contains_key(CONTENT_ENCODING))
         };
         assert_eq!(ask("accept-encoding", "br, gzip;q=0.5"), (200, true));
@@ -130,5 +148,9 @@ mod tests {
         assert_eq!(ask("accept-encoding", "gzip;q=0"), (200, false));
         assert_eq!(ask("if-none-match", &format!("\"x\", \"{}\"", document.hash)), (304, false));
         assert_eq!(ask("if-none-match", "\"x\""), (200, false));
+        let expires = "2027-01-01T00:00:00Z".parse().unwrap();
+        let forever = document.respond(&HeaderMap::new(), Caching::Immutable { expires });
+        assert_eq!(forever.headers()[CACHE_CONTROL], "public, immutable");
+        assert_eq!(forever.headers()[EXPIRES], "Fri, 01 Jan 2027 00:00:00 UTC");
     }
 }

@@ -98,6 +98,29 @@ pub(crate) fn negotiate_stream(kind: &Kind, headers: &HeaderMap) -> Result<Accep
     Ok(accepted)
 }
 
+/// Chooses the form of a discovery document: whether it is the aggregated one (where there is one), and its
+/// encoding. Aggregated discovery is in no published document, so it has no protobuf here.
+///
+/// # Errors
+/// As [`negotiate`].
+pub(crate) fn negotiate_discovery(headers: &HeaderMap, aggregates: bool) -> Result<(bool, Media), Status> {
+    let header = text(headers, &ACCEPT);
+    if header.is_empty() {
+        return Ok((false, Media::Json));
+    }
+    let found = ranges(header).iter().find_map(|range| {
+        let is_aggregated = aggregates && range.wants_aggregated_discovery();
+        if !is_aggregated && range.form() != Some((Form::Object, false)) {
+            return None;
+        }
+        let serves = |media: &Media| {
+            range.covers(*media) && range.streams(*media) && !(is_aggregated && *media == Media::Protobuf)
+        };
+        Media::ALL.into_iter().find(serves).map(|media| (is_aggregated, media))
+    });
+    found.ok_or_else(|| not_acceptable(&Media::ALL.map(Media::name)))
+}
+
 fn not_acceptable<T: AsRef<str>>(types: &[T]) -> Status {
     let types: Vec<&str> = types.iter().map(AsRef::as_ref).collect();
     Status::new(
@@ -226,6 +249,11 @@ impl<'a> Range<'a> {
             _ => return None,
         };
         Some((form, beta))
+    }
+
+    fn wants_aggregated_discovery(&self) -> bool {
+        ["as", "g", "v"].map(|name| self.parameter(name))
+            == [Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")]
     }
 
     /// Upstream's order, which looks at wildcards even where weights differ.

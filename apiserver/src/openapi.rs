@@ -9,6 +9,7 @@ mod custom;
 mod definitions;
 mod descriptions;
 mod gnostic;
+mod marks;
 mod paths;
 mod remote;
 mod services;
@@ -98,18 +99,15 @@ impl OpenApi {
     }
 
     /// The document at `path` (`/openapi/v2`, `/openapi/v3`, `/openapi/v3/apis/apps/v1`) for an `Accept`
-    /// header and the `hash` query parameter, if there is one. A caller who names the right hash may keep
-    /// the document for good.
-    pub fn serve(&self, path: &str, accept: &str, hash: Option<&str>) -> Option<Document> {
+    /// header.
+    pub fn serve(&self, path: &str, accept: &str) -> Option<Document> {
         let below = path.strip_prefix("/openapi/")?;
         match below.split_once('/') {
             None if below == "v2" => Some(self.v2(accept).clone()),
             None if below == "v3" => Some(self.index().clone()),
             Some(("v3", group_version)) => {
                 let descriptions = LazyCell::new(Descriptions::load as fn() -> Descriptions);
-                let mut document = self.v3.get(group_version)?.document(&descriptions).clone();
-                document.immutable = hash == Some(document.hash.as_str());
-                Some(document)
+                Some(self.v3.get(group_version)?.document(&descriptions).clone())
             }
             _ => None,
         }
@@ -138,7 +136,7 @@ impl OpenApi {
             let descriptions = LazyCell::new(Descriptions::load as fn() -> Descriptions);
             let own = self.v3.iter().map(|(path, group)| {
                 let document = group.document(&descriptions);
-                (path.clone(), format!("/openapi/v3/{path}?hash={}", document.hash))
+                (path.clone(), document.url(&format!("/openapi/v3/{path}")))
             });
             let others = self.remotes.iter().filter_map(|remote| {
                 Some((format!("apis/{}/{}", remote.group, remote.version), remote.v3.clone()?))

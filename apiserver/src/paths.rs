@@ -1,19 +1,24 @@
 //! Paths that are no resource: metrics, discovery, OpenAPI, token keys, the index.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use api::Status;
 use axum::body::Body;
 use component_base::jws::VerifyingKey;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::call::Server;
 use crate::chain::method_not_allowed;
+use crate::document::{Caching, Document};
 use crate::encryption::upkeep;
 use crate::request::RequestInfo;
 use crate::{aggregator, authn, discovery, health, metrics, output};
+
+/// How long a document may be kept whose URL names its content.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Answers or 404.
 pub(crate) async fn respond(
@@ -31,7 +36,7 @@ pub(crate) async fn respond(
         };
     }
     if !["get", "head"].contains(&info.verb) {
-        let known = path == "/version" || discovery::serve(&server.served.borrow(), "", path, "").is_some();
+        let known = path == "/version" || discovery::is_served(&server.served.borrow(), path);
         return if known { Err(method_not_allowed()) } else { Ok(output::page_not_found()) };
     }
     match path {
@@ -54,19 +59,40 @@ async fn describe(
     query: &[(String, String)],
     headers: &HeaderMap,
 ) -> Result<Option<Response<Body>>, Status> {
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    if let Some(document) = aggregator::openapi_v3(server, path).await {
-        return Ok(Some(document.respond(headers)));
+    if !path.starts_with("/openapi/") {
+        return discovery::serve(&server.served(), &server.address, path, headers);
     }
-    let document = if path.starts_with("/openapi/") {
-        let hash = query.iter().find(|(key, _)| key == "hash").map(|(_, value)| value.clone());
-        let (openapi, path) = (server.openapi(), path.to_owned());
-        let made = tokio::task::spawn_blocking(move || openapi.serve(&path, &accept, hash.as_deref()));
-        made.await.map_err(|_| Status::internal("the document could not be made"))?
-    } else {
-        discovery::serve(&server.served.borrow(), &server.address, path, &accept)
-    };
-    Ok(document.map(|document| document.respond(headers)))
+    if let Some(document) = aggregator::openapi_v3(server, path).await {
+        return Ok(Some(document.respond(headers, Caching::Ask)));
+    }
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let (openapi, below) = (server.openapi(), path.to_owned());
+    let made = tokio::task::spawn_blocking(move || openapi.serve(&below, &accept));
+    let made = made.await.map_err(|_| Status::internal("the document could not be made"))?;
+    let hash = query.iter().find(|(key, hash)| key == "hash" && !hash.is_empty());
+    Ok(made.map(|document| match hash {
+        Some((_, hash)) if path.starts_with("/openapi/v3/") => named(server, path, hash, &document, headers),
+        _ => document.respond(headers, Caching::Ask),
+    }))
+}
+
+/// A document of which the caller names the content: to be kept for good, or to be looked for under the name
+/// of what it is now.
+fn named(
+    server: &Server,
+    path: &str,
+    hash: &str,
+    document: &Document,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    if hash == document.hash {
+        let expires = server.clock.now() + YEAR;
+        return document.respond(headers, Caching::Immutable { expires });
+    }
+    let mut moved = Response::new(Body::empty());
+    *moved.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    moved.headers_mut().extend(HeaderValue::from_str(&document.url(path)).ok().map(|url| (LOCATION, url)));
+    moved
 }
 
 fn index(server: &Server) -> Value {

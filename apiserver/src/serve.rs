@@ -6,6 +6,7 @@
 
 mod pace;
 mod patient;
+mod refusal;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -3,7 +3,7 @@
 //!
 //! Entry point: [`play`]. `process` is the server, `client` speaks to it, `writer` and `watcher` are its
 //! clients, `history` compares what they were told. The usual run is small; `GANTRY_WATCHERS=200
-//! GANTRY_EVENTS=50000` and `GANTRY_KILLS=200` are the long ones.
+//! GANTRY_EVENTS=50000` and `GANTRY_KILLS=200` are the long ones; `GANTRY_WRITERS` says how many write at once.
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
@@ -24,16 +24,13 @@ mod watcher;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use etcd_server::EtcdServer;
 use futures::future::join_all;
 use process::{Engine, Lives};
 use tokio::sync::watch;
 use writer::Work;
-
-/// Writers at once, so that commits are groups.
-const WRITERS: u16 = 16;
 
 /// How a life of the server ends.
 #[derive(Clone, Copy, PartialEq)]
@@ -92,26 +89,32 @@ async fn play(engine: Engine, plan: Plan) {
     });
     let watching: Vec<_> = watching.collect();
     let over = watch::Sender::new(false);
-    let writing = (0..WRITERS).map(|number| {
+    // So many that commits are groups.
+    let writers = u16::try_from(setting("GANTRY_WRITERS", 16)).expect("a number of writers");
+    let writing = (0..writers).map(|number| {
         let work = Work { number, progress: progress.clone(), over: over.subscribe() };
         tokio::spawn(work.write(lives.told()))
     });
     let writing: Vec<_> = writing.collect();
 
     let (started, mut goal, mut floor) = (Instant::now(), 0, from);
+    let (mut began, mut served) = (Instant::now(), Duration::ZERO);
     let mut acknowledged = progress.subscribe();
     for (number, (share, end)) in plan.ends.iter().enumerate() {
         goal += share;
         acknowledged.wait_for(|done| *done >= goal).await.expect("writers go on");
+        served += began.elapsed();
         lives.end(*end).await;
         if number + 1 < final_life {
             floor = lives.begin(None).await.newest_at_start;
         } else {
             lives.begin(plan.sleeper.map(|_| floor)).await;
         }
+        began = Instant::now();
     }
     acknowledged.wait_for(|done| *done >= goal + plan.rest).await.expect("writers go on");
-    let took = started.elapsed();
+    served += began.elapsed();
+    let (took, writes) = (started.elapsed().as_secs_f64(), (goal + plan.rest) as f64);
     over.send_replace(true);
     let mut written = BTreeMap::new();
     for work in join_all(writing).await {
@@ -128,10 +131,10 @@ async fn play(engine: Engine, plan: Plan) {
     lives.end(End::Stop).await;
     let told = history::check(&logs, &written, &listed);
     println!(
-        "{told}; {} restarts in {:.1} s: {:.0} acknowledged writes/s",
+        "{told}; {} restarts in {took:.1} s: {:.0} acknowledged writes/s, {:.0} while it served",
         plan.ends.len(),
-        took.as_secs_f64(),
-        (goal + plan.rest) as f64 / took.as_secs_f64()
+        writes / took,
+        writes / served.as_secs_f64()
     );
     let slept = logs.iter().enumerate().filter(|(number, _)| plan.sleeps(*number));
     for (number, log) in slept {

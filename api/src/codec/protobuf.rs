@@ -91,12 +91,12 @@ pub fn decode(bytes: &[u8]) -> Outcome<Value> {
     Ok(object)
 }
 
-/// `DeleteOptions` and its like are registered with every group.
+/// `DeleteOptions` and its like are registered with every group; the core group's discovery has no version.
 fn schema_of(group: &str, version: &str, kind: &str) -> Option<Schema<'static>> {
     let meta = || facts().schema(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
     facts().by_gvk(group, version, kind).or_else(|| {
-        ["DeleteOptions", "CreateOptions", "UpdateOptions", "PatchOptions"]
-            .contains(&kind)
+        let unversioned = (group, version) == ("", "") && ["APIVersions", "APIResourceList"].contains(&kind);
+        (unversioned || ["DeleteOptions", "CreateOptions", "UpdateOptions", "PatchOptions"].contains(&kind))
             .then(meta)
             .flatten()
     })

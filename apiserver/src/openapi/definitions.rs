@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use api::schema::{FieldRef, ListType, Raw, Schema, Type, facts};
 use serde_json::{Map, Value, json};
 
-use super::custom;
 use super::descriptions::Descriptions;
+use super::{custom, marks};
 
 /// Which OpenAPI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,9 @@ fn target(schema: Schema<'static>) -> Option<&'static str> {
 pub(super) fn definition(schema: Schema<'static>, descriptions: &Descriptions, dialect: Dialect) -> Value {
     let name = schema.name();
     let mut out = Map::new();
-    if let Some(text) = descriptions.of(name) {
+    let is_list = !schema.gvks().is_empty() && schema.fields().any(|field| field.name() == "items");
+    let list = || marks::of_list(schema.short_name(), None).filter(|_| is_list);
+    if let Some(text) = descriptions.of(name).map(str::to_owned).or_else(list) {
         out.insert("description".to_owned(), Value::from(text));
     }
     if let Some(form) = special(schema.short_name(), dialect).filter(|_| schema.fields().next().is_none()) {
@@ -78,12 +80,7 @@ pub(super) fn definition(schema: Schema<'static>, descriptions: &Descriptions, d
         return Value::Object(out);
     }
     out.insert("type".to_owned(), json!("object"));
-    let mut properties = Map::new();
-    for field in schema.fields() {
-        let common = || custom::common_field(field.name()).filter(|_| !schema.gvks().is_empty());
-        let description = descriptions.of_field(name, field.name()).or_else(common);
-        properties.insert(field.name().to_owned(), property(field, description, dialect));
-    }
+    let properties = properties(schema, is_list, descriptions, dialect);
     if !properties.is_empty() {
         out.insert("properties".to_owned(), Value::Object(properties));
     }
@@ -102,7 +99,28 @@ pub(super) fn definition(schema: Schema<'static>, descriptions: &Descriptions, d
     if schema.is_atomic() {
         out.insert("x-kubernetes-map-type".to_owned(), json!("atomic"));
     }
+    out.extend(marks::unions(name).map(|unions| ("x-kubernetes-unions".to_owned(), unions)));
     Value::Object(out)
+}
+
+fn properties(
+    schema: Schema<'static>,
+    is_list: bool,
+    descriptions: &Descriptions,
+    dialect: Dialect,
+) -> Map<String, Value> {
+    let name = schema.name();
+    let property = |field: FieldRef<'static>| {
+        let common = || custom::common_field(field.name()).filter(|_| !schema.gvks().is_empty());
+        let list = || marks::of_list(schema.short_name(), Some(field.name())).filter(|_| is_list);
+        let known = descriptions.of_field(name, field.name()).or_else(common).map(str::to_owned);
+        let mut described = property(field, known.or_else(list), dialect);
+        if marks::is_granular(name, field.name()) {
+            described["x-kubernetes-map-type"] = json!("granular");
+        }
+        (field.name().to_owned(), described)
+    };
+    schema.fields().map(property).collect()
 }
 
 /// Forms of definitions without fields.
@@ -127,7 +145,7 @@ fn special(short_name: &str, dialect: Dialect) -> Option<Map<String, Value>> {
     }
 }
 
-fn property(field: FieldRef<'static>, description: Option<&str>, dialect: Dialect) -> Value {
+fn property(field: FieldRef<'static>, description: Option<String>, dialect: Dialect) -> Value {
     let mut out = value_schema(field.schema(), dialect);
     if dialect == Dialect::V3 && out.contains_key("$ref") {
         // Siblings of a reference are ignored in 3.0, so it is wrapped, as upstream's documents have it.

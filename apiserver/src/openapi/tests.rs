@@ -66,8 +66,7 @@ fn check_rows(document: &Value, definitions: &Value, kinds: &[&Kind]) {
 fn v2_describes_every_row() {
     let table = api::kinds::builtin();
     let kinds: Vec<&Kind> = table.iter().map(AsRef::as_ref).collect();
-    let document =
-        parsed(&OpenApi::new(table.clone()).serve("/openapi/v2", "application/json", None).unwrap());
+    let document = parsed(&OpenApi::new(table.clone()).serve("/openapi/v2", "application/json").unwrap());
     check_references(&document, &document["definitions"]);
     check_rows(&document, &document["definitions"], &kinds);
     let containers = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
@@ -80,24 +79,24 @@ fn v2_describes_every_row() {
 fn v3_describes_every_row_and_names_its_hash() {
     let table = api::kinds::builtin();
     let openapi = OpenApi::new(table.clone());
-    let index = parsed(&openapi.serve("/openapi/v3", "", None).unwrap());
+    let index = parsed(&openapi.serve("/openapi/v3", "").unwrap());
     for (path, kinds) in group_versions(&table) {
         let url = index["paths"][&path]["serverRelativeURL"].as_str().unwrap();
         let (url, hash) = url.split_once("?hash=").unwrap();
-        let document = openapi.serve(url, "", Some(hash)).unwrap();
-        assert!(document.immutable && !openapi.serve(url, "", Some("x")).unwrap().immutable);
+        let document = openapi.serve(url, "").unwrap();
+        assert_eq!((document.hash.as_str(), hash.len()), (hash, 128));
         let document = parsed(&document);
         check_references(&document, &document["components"]["schemas"]);
         let kinds: Vec<&Kind> = kinds.iter().map(AsRef::as_ref).collect();
         check_rows(&document, &document["components"]["schemas"], &kinds);
     }
-    assert!(openapi.serve("/openapi/v3/apis/nope/v1", "", None).is_none());
-    assert!(openapi.serve("/openapi/v1", "", None).is_none());
+    assert!(openapi.serve("/openapi/v3/apis/nope/v1", "").is_none());
+    assert!(openapi.serve("/openapi/v1", "").is_none());
 }
 
 #[test]
 fn operation_ids_are_unique() {
-    let document = parsed(&OpenApi::new(api::kinds::builtin()).serve("/openapi/v2", "", None).unwrap());
+    let document = parsed(&OpenApi::new(api::kinds::builtin()).serve("/openapi/v2", "").unwrap());
     let mut seen = BTreeSet::new();
     for item in document["paths"].as_object().unwrap().values() {
         for operation in item.as_object().unwrap().values().filter(|o| o.is_object()) {
@@ -114,7 +113,7 @@ fn operation_ids_are_unique() {
 fn protobuf_is_served_to_those_who_ask() {
     let openapi = OpenApi::new(api::kinds::builtin());
     for accept in [V2_PROTOBUF, V2_PROTOBUF_OLD] {
-        let document = openapi.serve("/openapi/v2", accept, None).unwrap();
+        let document = openapi.serve("/openapi/v2", accept).unwrap();
         assert_eq!(document.content_type, V2_PROTOBUF);
         let content = document.content();
         assert!(content.starts_with(b"\x0a\x032.0\x12"), "{:?}", &content[..20]);

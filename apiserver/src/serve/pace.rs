@@ -19,6 +19,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::refusal;
 use crate::Timeouts;
 
 /// What one connection is doing.
@@ -128,7 +129,7 @@ impl Future for Overdue {
     }
 }
 
-/// A stream of HTTP/1.1 that tells the pace what arrives.
+/// A stream of HTTP/1.1 that tells the pace what arrives, and puts words to refusals.
 pub(super) struct Paced<S> {
     stream: S,
     pace: Arc<Pace>,
@@ -137,6 +138,19 @@ pub(super) struct Paced<S> {
 impl<S> Paced<S> {
     pub(super) fn new(stream: S, pace: &Arc<Pace>) -> Self {
         Self { stream, pace: Arc::clone(pace) }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Paced<S> {
+    /// Sends words instead of so many bytes. They are few and the last: TLS takes them at once.
+    fn refuse(
+        &mut self,
+        context: &mut Context<'_>,
+        words: &[u8],
+        instead_of: usize,
+    ) -> Poll<io::Result<usize>> {
+        ready!(Pin::new(&mut self.stream).poll_write(context, words))?;
+        Poll::Ready(Ok(instead_of))
     }
 }
 
@@ -161,7 +175,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        match refusal::in_words(bytes).filter(|_| self.pace.in_header()) {
+            Some(words) => self.refuse(context, words.as_bytes(), bytes.len()),
+            None => Pin::new(&mut self.stream).poll_write(context, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -169,7 +186,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+        match buffers {
+            [only] => self.poll_write(context, only),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(context, buffers),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
