@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test ends where its set-up fails")]
 
+#[path = "cluster/credentials.rs"]
+mod credentials;
 #[path = "cluster/fixture.rs"]
 mod fixture;
 

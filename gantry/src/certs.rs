@@ -58,7 +58,7 @@ impl Place {
     /// Tells the cluster of this directory that its files have changed.
     fn tell(&self) -> Result<&'static str> {
         let Some(pid) = running(&self.data_dir)? else { return Ok("they take effect at the next start") };
-        kill(Pid::from_raw(pid), Signal::SIGHUP)
+        kill(Pid::from_raw(pid), Signal::SIGUSR1)
             .with_context(|| format!("cannot tell process {pid}, which runs the cluster"))?;
         Ok("the running cluster takes them up now")
     }

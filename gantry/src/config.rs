@@ -56,15 +56,6 @@ pub struct Flags {
     /// A second place to write the administrator's kubeconfig to.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig_out: Option<PathBuf>,
-    /// CSV of static tokens: token, user, uid, groups.
-    #[arg(long, value_name = "FILE")]
-    pub token_auth_file: Option<PathBuf>,
-    /// Issuers of tokens and anonymous requests: an AuthenticationConfiguration, followed while running.
-    #[arg(long, value_name = "FILE")]
-    pub authentication_config: Option<PathBuf>,
-    /// A kubeconfig that leads to a webhook that reviews tokens.
-    #[arg(long, value_name = "FILE")]
-    pub authentication_token_webhook_config_file: Option<PathBuf>,
     /// Addresses of pods [default: 10.42.0.0/16].
     #[arg(long, value_name = "CIDR")]
     pub pod_cidr: Option<String>,
@@ -97,12 +88,6 @@ pub struct File {
     pub no_agent: Option<bool>,
     /// A second place for the administrator's kubeconfig.
     pub kubeconfig_out: Option<PathBuf>,
-    /// CSV of static tokens.
-    pub token_auth_file: Option<PathBuf>,
-    /// An AuthenticationConfiguration.
-    pub authentication_config: Option<PathBuf>,
-    /// A kubeconfig that leads to a webhook that reviews tokens.
-    pub authentication_token_webhook_config_file: Option<PathBuf>,
     /// Addresses of pods.
     pub pod_cidr: Option<String>,
     /// Addresses of services.
@@ -216,12 +201,6 @@ pub struct Config {
     pub agent: bool,
     /// A second place for the administrator's kubeconfig.
     pub kubeconfig_out: Option<PathBuf>,
-    /// CSV of static tokens.
-    pub token_auth_file: Option<PathBuf>,
-    /// An AuthenticationConfiguration.
-    pub authentication_config: Option<PathBuf>,
-    /// A kubeconfig that leads to a webhook that reviews tokens.
-    pub authentication_token_webhook_config_file: Option<PathBuf>,
     /// Addresses of pods.
     pub pod_cidr: String,
     /// Addresses of services.
@@ -270,11 +249,6 @@ impl Flags {
             store,
             agent: !(self.no_agent || file.no_agent.unwrap_or_default()),
             kubeconfig_out: self.kubeconfig_out.or(file.kubeconfig_out),
-            token_auth_file: self.token_auth_file.or(file.token_auth_file),
-            authentication_config: self.authentication_config.or(file.authentication_config),
-            authentication_token_webhook_config_file: self
-                .authentication_token_webhook_config_file
-                .or(file.authentication_token_webhook_config_file),
             pod_cidr: cidr(self.pod_cidr, file.pod_cidr, "10.42.0.0/16")?,
             service_cidr: cidr(self.service_cidr, file.service_cidr, "10.43.0.0/16")?,
             api_server: self.api_server.or(file.api_server.unwrap_or_default()),

@@ -146,7 +146,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             kinds: api::kinds::builtin(),
             timeouts: apiserver::Timeouts::default(),
             admission: apiserver::Switches::default(),
-            authentication: authentication(config),
+            authentication: config.api_server.authentication(),
             authorization: config.api_server.authorization_config.clone(),
         },
         store,
@@ -176,28 +176,18 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
     Ok(())
 }
 
-/// Who may be who, as the settings say.
-fn authentication(config: &Config) -> apiserver::AuthenticationSettings {
-    apiserver::AuthenticationSettings {
-        token_file: config.token_auth_file.clone(),
-        configuration: config.authentication_config.clone(),
-        token_webhook: config.authentication_token_webhook_config_file.clone(),
-        ..apiserver::AuthenticationSettings::default()
-    }
-}
-
 fn write_kubeconfigs(pki: &Pki, paths: &[PathBuf], url: &str) -> Result<(), TlsError> {
     paths.iter().try_for_each(|path| pki.write_admin_kubeconfig(path, url))
 }
 
 /// Certificates are renewed as long as the process runs, at once when it is told that somebody changed them
-/// (SIGHUP, as `gantry certs` does); kubeconfigs follow.
+/// (SIGUSR1, as `gantry certs` does); kubeconfigs follow.
 fn keep_certificates(base: &Base, pki: &Arc<Pki>, paths: Vec<PathBuf>, url: String) -> Result<()> {
     base.shutdown.spawn_until(Arc::clone(pki).keep(Arc::clone(&base.clock)));
-    let mut hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    let mut told = signal(SignalKind::user_defined1()).context("cannot listen for signals")?;
     let reloaded = Arc::clone(pki);
     base.shutdown.spawn_until(async move {
-        while hangups.recv().await.is_some() {
+        while told.recv().await.is_some() {
             reloaded.reload();
         }
     });

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use apiserver::{AuthenticationSettings, RequestHeaderSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,30 @@ pub struct ApiServer {
     /// Who decides who may do what: an AuthorizationConfiguration [default: Node, then RBAC].
     #[arg(long, value_name = "FILE")]
     pub authorization_config: Option<PathBuf>,
+    /// CSV of static tokens: token, user, uid, groups.
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// Issuers of tokens and anonymous requests: an AuthenticationConfiguration, followed while running.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+    /// A kubeconfig that leads to a webhook that reviews tokens.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// Common names of certificates of the front-proxy authority that may speak for others [default: front-proxy-client].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Headers of front proxies that name the user [default: X-Remote-User].
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',')]
+    pub requestheader_username_headers: Vec<String>,
+    /// Headers of front proxies that hold the uid [default: X-Remote-Uid].
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',')]
+    pub requestheader_uid_headers: Vec<String>,
+    /// Headers of front proxies that name groups [default: X-Remote-Group].
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',')]
+    pub requestheader_group_headers: Vec<String>,
+    /// What headers with extras begin with [default: X-Remote-Extra-].
+    #[arg(long, value_name = "PREFIXES", value_delimiter = ',')]
+    pub requestheader_extra_headers_prefix: Vec<String>,
 }
 
 impl ApiServer {
@@ -31,6 +56,51 @@ impl ApiServer {
             encryption_provider_config_automatic_reload: self.encryption_provider_config_automatic_reload
                 || other.encryption_provider_config_automatic_reload,
             authorization_config: self.authorization_config.or(other.authorization_config),
+            token_auth_file: self.token_auth_file.or(other.token_auth_file),
+            authentication_config: self.authentication_config.or(other.authentication_config),
+            authentication_token_webhook_config_file: self
+                .authentication_token_webhook_config_file
+                .or(other.authentication_token_webhook_config_file),
+            requestheader_allowed_names: first(
+                self.requestheader_allowed_names,
+                other.requestheader_allowed_names,
+            ),
+            requestheader_username_headers: first(
+                self.requestheader_username_headers,
+                other.requestheader_username_headers,
+            ),
+            requestheader_uid_headers: first(self.requestheader_uid_headers, other.requestheader_uid_headers),
+            requestheader_group_headers: first(
+                self.requestheader_group_headers,
+                other.requestheader_group_headers,
+            ),
+            requestheader_extra_headers_prefix: first(
+                self.requestheader_extra_headers_prefix,
+                other.requestheader_extra_headers_prefix,
+            ),
         }
     }
+
+    /// Who may be who.
+    pub fn authentication(&self) -> AuthenticationSettings {
+        let usual = RequestHeaderSettings::default();
+        AuthenticationSettings {
+            token_file: self.token_auth_file.clone(),
+            configuration: self.authentication_config.clone(),
+            token_webhook: self.authentication_token_webhook_config_file.clone(),
+            request_header: RequestHeaderSettings {
+                allowed_names: first(self.requestheader_allowed_names.clone(), usual.allowed_names),
+                username_headers: first(self.requestheader_username_headers.clone(), usual.username_headers),
+                uid_headers: first(self.requestheader_uid_headers.clone(), usual.uid_headers),
+                group_headers: first(self.requestheader_group_headers.clone(), usual.group_headers),
+                extra_prefixes: first(self.requestheader_extra_headers_prefix.clone(), usual.extra_prefixes),
+            },
+            ..AuthenticationSettings::default()
+        }
+    }
+}
+
+/// The first list that says something.
+fn first(list: Vec<String>, other: Vec<String>) -> Vec<String> {
+    if list.is_empty() { other } else { list }
 }
