@@ -24,9 +24,10 @@ mod settings;
 mod token_file;
 mod token_webhook;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use api::{Reason, Status};
+use component_base::metrics::{self, IntCounter, IntCounterVec};
 use component_base::user::UserInfo;
 use futures::future::BoxFuture;
 use http::header::AUTHORIZATION;
@@ -43,6 +44,14 @@ pub(crate) use service_account::{Binding, Grant, issue, issuer, issuer_of};
 use crate::authz::aggregate;
 use crate::call::Server;
 use crate::followed::Followed;
+
+static ATTEMPTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Requests over the network by whether it was found out who asks.";
+    metrics::counter("authentication_attempts", help, &["result"])
+});
+static SUCCESS: LazyLock<IntCounter> = LazyLock::new(|| ATTEMPTS.with_label_values(&["success"]));
+static FAILURE: LazyLock<IntCounter> = LazyLock::new(|| ATTEMPTS.with_label_values(&["failure"]));
+static ERROR: LazyLock<IntCounter> = LazyLock::new(|| ATTEMPTS.with_label_values(&["error"]));
 
 /// What authentication keeps.
 pub(crate) struct Authentication {
@@ -113,10 +122,20 @@ pub(crate) async fn authenticate<B>(server: &Server, request: &mut Request<B>) -
     // The credential does not travel further into handlers and logs.
     asked.headers.remove(AUTHORIZATION);
     request_header::clear(&server.authentication.settings.request_header, asked.headers);
-    match outcome {
-        Ok(Some(known)) => Ok(authenticated(known.user)),
-        Ok(None) => anonymous::authenticate(server, &path).ok_or_else(unauthorized),
+    let known = outcome.map(|known| {
+        known.map(|known| authenticated(known.user)).or_else(|| anonymous::authenticate(server, &path))
+    });
+    match known {
+        Ok(Some(user)) => {
+            SUCCESS.inc();
+            Ok(user)
+        }
+        Ok(None) => {
+            FAILURE.inc();
+            Err(unauthorized())
+        }
         Err(problem) => {
+            ERROR.inc();
             tracing::info!(%problem, path, "unable to authenticate the request");
             Err(unauthorized())
         }
