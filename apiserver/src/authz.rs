@@ -138,32 +138,42 @@ pub(crate) fn aggregate(errors: &[String]) -> String {
     if let [one] = different[..] { one.to_owned() } else { format!("[{}]", different.join(", ")) }
 }
 
-/// Asks all authorizers in order. Before a wish is refused, what they know is brought up to date: who has
-/// just been given a role may use it.
+/// Asks all authorizers in order. Before a wish is refused, what those of this process know is brought up to
+/// date: who has just been given a role may use it.
 pub(crate) async fn authorize(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
-    let first = union(server, user, wish).await;
-    if first.is_allowed() {
-        return first;
+    let mut opinions = Union::default();
+    let mut far = false;
+    for authorizer in &server.authz.table {
+        let decision = match authorizer {
+            Authorizer::Webhook(webhook) => {
+                far = true;
+                webhook.authorize(server, user, wish).await
+            }
+            known => from_memory(server, known, user, wish).unwrap_or_else(Decision::none),
+        };
+        if let Some(settled) = opinions.take(decision) {
+            return settled;
+        }
     }
     if node::node_name(user).is_some() {
         server.authz.node.caught_up().await;
     }
     server.authz.rbac.caught_up().await;
-    union(server, user, wish).await
+    let again = near(server, user, wish);
+    if far && !again.is_allowed() { opinions.nobody() } else { again }
 }
 
-async fn union(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
-    let mut union = Union::default();
-    for authorizer in &server.authz.table {
-        let decision = match authorizer {
-            Authorizer::Webhook(webhook) => webhook.authorize(server, user, wish).await,
-            known => from_memory(server, known, user, wish).unwrap_or_else(Decision::none),
-        };
-        if let Some(settled) = union.take(decision) {
+/// What the authorizers of this process think together.
+fn near(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
+    let mut opinions = Union::default();
+    let known =
+        server.authz.table.iter().filter_map(|authorizer| from_memory(server, authorizer, user, wish));
+    for decision in known {
+        if let Some(settled) = opinions.take(decision) {
             return settled;
         }
     }
-    union.nobody()
+    opinions.nobody()
 }
 
 /// The decision if it can be made from what is in memory; `None` when somebody far away must be asked,
