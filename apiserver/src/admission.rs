@@ -11,14 +11,23 @@
 //! deletion. What must still hold when the object is written goes to [`Attributes::require`]; a lock that must be
 //! held until then to [`Attributes::hold`].
 
-#[allow(dead_code, reason = "for plugins that are being written")]
 mod attributes;
+mod certificates;
 mod chain;
+mod deny_service_external_ips;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
+mod pod_toleration_restriction;
 mod pods;
 pub(crate) mod policy;
+mod priority;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
+mod storage;
+mod topology;
 pub(crate) mod webhook;
 
 use api::Status;
@@ -28,6 +37,7 @@ use serde_json::Value;
 pub(crate) use attributes::{Attributes, Conditions, ObjectKind, Operation};
 pub use chain::Switches;
 pub(crate) use chain::{Chain, admit, admit_connection, mutate, validate};
+pub use pod_security::Standards;
 
 use Operation::{Connect, Create, Delete, Update};
 
@@ -73,6 +83,12 @@ impl Plugin {
         self
     }
 
+    /// Runs only when switched on.
+    const fn off(mut self) -> Self {
+        self.on = false;
+        self
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         self.operations.contains(&attributes.operation)
             && (self.resources.is_empty() || self.resources.contains(&attributes.resource()))
@@ -84,22 +100,91 @@ const ALL: &[Operation] = &[Create, Update, Delete, Connect];
 
 /// Pods themselves.
 const PODS: &[Resource] = &[("", "pods", "")];
+const PODS_AND_EPHEMERAL: &[Resource] = &[("", "pods", ""), ("", "pods", "ephemeralcontainers")];
+const PODS_AND_BINDINGS: &[Resource] = &[("", "pods", ""), ("", "pods", "binding")];
+const PRIORITIES: &[Resource] = &[("", "pods", ""), ("scheduling.k8s.io", "priorityclasses", "")];
+const LIMITED: &[Resource] = &[("", "pods", ""), ("", "pods", "resize"), ("", "persistentvolumeclaims", "")];
+const CLAIMS: &[Resource] = &[("", "persistentvolumeclaims", "")];
 
 /// All plugins in the order they are asked, in each phase.
 const PLUGINS: &[Plugin] = &[
     // First, so that everything in a missing namespace is a plain 404.
     Plugin::new("NamespaceLifecycle", &[Create, Delete])
         .mutates(|a, object| Box::pin(namespace_lifecycle::admit(a, object))),
+    Plugin::new("LimitRanger", &[Create, Update])
+        .of(LIMITED)
+        .mutates(|a, pod| Box::pin(limit_ranger::mutate(a, pod)))
+        .validates(|a, object| Box::pin(limit_ranger::validate(a, object))),
     // Adds volumes and mounts, which later plugins and validation then see.
-    Plugin::new("ServiceAccount", &[Create])
-        .of(PODS)
-        .mutates(|a, pod| Box::pin(service_account::admit(a, pod))),
+    Plugin::new("ServiceAccount", &[Create, Update])
+        .of(PODS_AND_EPHEMERAL)
+        .mutates(|a, pod| Box::pin(service_account::mutate(a, pod)))
+        .validates(|a, pod| Box::pin(service_account::validate(a, pod))),
     Plugin::new("NodeRestriction", &[Create, Update, Delete])
         .mutates(|a, object| Box::pin(node_restriction::admit(a, object))),
-    Plugin::new("Priority", &[Create, Update]).of(PODS).mutates(|a, pod| Box::pin(pods::priority(a, pod))),
+    Plugin::new("TaintNodesByCondition", &[Create])
+        .of(&[("", "nodes", "")])
+        .mutates(|a, node| Box::pin(pods::taint_new_node(a, node))),
+    Plugin::new("AlwaysPullImages", &[Create, Update])
+        .off()
+        .of(PODS_AND_EPHEMERAL)
+        .mutates(|a, pod| Box::pin(pods::always_pull_images(a, pod)))
+        .validates(|a, pod| Box::pin(pods::check_pull_policies(a, pod))),
+    Plugin::new("PodSecurity", &[Create, Update])
+        .of(pod_security::RESOURCES)
+        .validates(|a, object| Box::pin(pod_security::validate(a, object))),
+    Plugin::new("Priority", &[Create, Update])
+        .of(PRIORITIES)
+        .mutates(|a, pod| Box::pin(priority::mutate(a, pod)))
+        .validates(|a, class| Box::pin(priority::validate(a, class))),
     Plugin::new("DefaultTolerationSeconds", &[Create, Update])
         .of(PODS)
         .mutates(|a, pod| Box::pin(pods::default_toleration_seconds(a, pod))),
+    Plugin::new("PodTolerationRestriction", &[Create, Update])
+        .off()
+        .of(PODS)
+        .mutates(|a, pod| Box::pin(pod_toleration_restriction::mutate(a, pod)))
+        .validates(|a, pod| Box::pin(pod_toleration_restriction::validate(a, pod))),
+    Plugin::new("ExtendedResourceToleration", &[Create, Update])
+        .off()
+        .of(PODS)
+        .mutates(|a, pod| Box::pin(pods::extended_resource_toleration(a, pod))),
+    Plugin::new("DefaultStorageClass", &[Create])
+        .of(CLAIMS)
+        .mutates(|a, claim| Box::pin(storage::default_storage_class(a, claim))),
+    // Two controllers take away what it adds.
+    Plugin::new("StorageObjectInUseProtection", &[Create])
+        .of(&[("", "persistentvolumeclaims", ""), ("", "persistentvolumes", "")])
+        .mutates(|a, object| Box::pin(storage::protect(a, object))),
+    Plugin::new("PersistentVolumeClaimResize", &[Update])
+        .of(CLAIMS)
+        .validates(|a, claim| Box::pin(storage::resize(a, claim))),
+    Plugin::new("RuntimeClass", &[Create])
+        .of(PODS)
+        .mutates(|a, pod| Box::pin(runtime_class::mutate(a, pod)))
+        .validates(|a, pod| Box::pin(runtime_class::validate(a, pod))),
+    Plugin::new("CertificateApproval", &[Update])
+        .of(&[("certificates.k8s.io", "certificatesigningrequests", "approval")])
+        .validates(|a, request| Box::pin(certificates::approval(a, request))),
+    Plugin::new("CertificateSigning", &[Update])
+        .of(&[("certificates.k8s.io", "certificatesigningrequests", "status")])
+        .validates(|a, request| Box::pin(certificates::signing(a, request))),
+    Plugin::new("ClusterTrustBundleAttest", &[Create, Update])
+        .of(&[("certificates.k8s.io", "clustertrustbundles", "")])
+        .validates(|a, bundle| Box::pin(certificates::attest(a, bundle))),
+    Plugin::new("CertificateSubjectRestriction", &[Create])
+        .of(&[("certificates.k8s.io", "certificatesigningrequests", "")])
+        .validates(|a, request| Box::pin(certificates::restrict_subject(a, request))),
+    Plugin::new("DefaultIngressClass", &[Create])
+        .of(&[("networking.k8s.io", "ingresses", "")])
+        .mutates(|a, ingress| Box::pin(storage::default_ingress_class(a, ingress))),
+    Plugin::new("DenyServiceExternalIPs", &[Create, Update])
+        .off()
+        .of(&[("", "services", "")])
+        .validates(|a, service| Box::pin(deny_service_external_ips::validate(a, service))),
+    Plugin::new("PodTopologyLabels", &[Create])
+        .of(PODS_AND_BINDINGS)
+        .mutates(|a, object| Box::pin(topology::mutate(a, object))),
     // What users bring along comes after all that mutates, so that it sees what will be stored. A deletion has no
     // object that could be changed.
     Plugin::new("MutatingAdmissionPolicy", &[Create, Update, Connect])
@@ -109,4 +194,7 @@ const PLUGINS: &[Plugin] = &[
         .validates(|a, object| Box::pin(policy::validate(a, object))),
     Plugin::new("ValidatingAdmissionWebhook", ALL)
         .validates(|a, object| Box::pin(webhook::validate(a, object))),
+    // Last, so that nothing is charged for what another plugin refuses.
+    Plugin::new("ResourceQuota", &[Create, Update])
+        .validates(|a, object| Box::pin(resource_quota::validate(a, object))),
 ];

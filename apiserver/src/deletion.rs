@@ -69,7 +69,6 @@ impl DeleteOptions {
         })
     }
 
-    #[allow(dead_code, reason = "for plugins that are being written")]
     /// `DeleteOptions` as admission is shown them.
     pub(crate) fn to_json(&self) -> Value {
         let mut options = json!({"kind": "DeleteOptions"});

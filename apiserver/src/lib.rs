@@ -62,9 +62,9 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use tokio_rustls::TlsAcceptor;
 
-pub use admission::Switches;
 use admission::policy::policies;
 use admission::webhook::{configurations as hooks, namespaces};
+pub use admission::{Standards, Switches};
 pub use allocators::{Ipv4Range, NODE_PORTS};
 pub use authn::{AnonymousCondition, AuthenticationSettings, RequestHeaderSettings, SettingsError};
 use call::Server;

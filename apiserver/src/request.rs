@@ -174,7 +174,6 @@ impl Propagation {
         }
     }
 
-    #[allow(dead_code, reason = "for plugins that are being written")]
     /// The API's word.
     pub fn word(self) -> &'static str {
         match self {

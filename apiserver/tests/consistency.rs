@@ -1,4 +1,5 @@
-//! What a watch tells adds up to what a list shows, whatever happens in between and through any selector.
+//! What a watch tells adds up to what a list shows, whatever happens in between and through any selector; and what
+//! quotas say is used adds up to what is there, however many write at once.
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
@@ -10,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::LocalService;
+use apiserver::storage::Store;
+use apiserver::storage::embedded::Embedded;
 use apiserver::storage::memory::Memory;
 use axum::body::Body;
-use component_base::clock::FakeClock;
+use component_base::clock::{FakeClock, RealClock};
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
 use component_base::user::UserInfo;
@@ -52,12 +55,15 @@ struct World {
 }
 
 async fn world() -> World {
+    world_over(Memory::open()).await
+}
+
+async fn world_over(store: Arc<dyn Store>) -> World {
     let now = "2026-01-01T00:00:00Z".parse().expect("a time");
     let clock = FakeClock::at(now);
     let (config, directory) = scene::config(None, now);
     let running =
-        apiserver::run(config, Memory::open(), Arc::clone(&clock) as _, Rng::seeded(1), Shutdown::new())
-            .await;
+        apiserver::run(config, store, Arc::clone(&clock) as _, Rng::seeded(1), Shutdown::new()).await;
     World { server: running.expect("a server").local, clock, _pki: directory }
 }
 
@@ -152,4 +158,45 @@ proptest! {
             assert_eq!(replay(state, &events), expect);
         });
     }
+}
+
+/// Fifty parallel creations of pods and as many of ConfigMaps in a namespace with room for ten and seven.
+async fn never_exceeds_quota(store: Arc<dyn Store>) {
+    let world = world_over(store).await;
+    let root = "/api/v1/namespaces/default";
+    let hard = json!({"pods": "10", "count/configmaps": "7"});
+    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": hard}});
+    assert_eq!(world.send("POST", &format!("{root}/resourcequotas"), Some(quota)).await.0, 201);
+    let status = json!({"status": {"hard": hard, "used": {"pods": "0", "count/configmaps": "0"}}});
+    let path = format!("{root}/resourcequotas/few/status");
+    assert_eq!(world.send("PATCH", &path, Some(status)).await.0, 200);
+    let containers = json!([{"name": "c", "image": "i:1"}]);
+    let creations = (0..50).flat_map(|n| {
+        let metadata = json!({"name": format!("o{n}")});
+        let pod = json!({"metadata": metadata, "spec": {"containers": containers}});
+        [("pods", pod), ("configmaps", json!({"metadata": metadata}))]
+    });
+    let sent = creations.map(|(plural, object)| {
+        let (world, path) = (&world, format!("{root}/{plural}"));
+        async move { (plural, world.send("POST", &path, Some(object)).await) }
+    });
+    let mut made = BTreeMap::from([("pods", 0), ("configmaps", 0)]);
+    for (plural, (code, text)) in futures::future::join_all(sent).await {
+        match code {
+            201 => *made.entry(plural).or_default() += 1,
+            _ => assert!(code == 403 && text.contains("exceeded quota: few"), "{code} {text}"),
+        }
+    }
+    assert_eq!(made, BTreeMap::from([("pods", 10), ("configmaps", 7)]));
+    let (_, text) = world.send("GET", &path, None).await;
+    let quota: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(quota["status"]["used"], json!({"pods": "10", "count/configmaps": "7"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_number_of_parallel_creations_exceeds_a_quota() {
+    never_exceeds_quota(Memory::open()).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Embedded::open(&directory.path().join("store"), RealClock::shared()).expect("a store");
+    never_exceeds_quota(store).await;
 }

@@ -197,6 +197,11 @@ fn check(name: &str) {
 }
 
 #[test]
+fn admission() {
+    check("admission.txt");
+}
+
+#[test]
 fn create_get_list() {
     check("create_get_list.txt");
 }

@@ -29,10 +29,12 @@ use crate::node_ipam::{NodeAddresses, Range};
 use crate::node_lifecycle::NodeLifecycle;
 use crate::pod_gc::PodGarbage;
 use crate::replica_set::ReplicaKeeper;
+use crate::resource_quota::Quotas;
 use crate::root_ca::RootAuthorities;
 use crate::service_account::ServiceAccounts;
 use crate::service_account_token::Tokens;
 use crate::taint_eviction::TaintEviction;
+use crate::volume_protection::{Claims, Volumes};
 
 /// What the controllers cannot find out from the cluster.
 #[derive(Debug, Clone)]
@@ -123,6 +125,9 @@ const CONTROLLERS: &[Row] = &[
     ("deployment", |start| start.run(Deployments::new(&start.informers))),
     ("endpointslice", |start| start.run(EndpointSlices::new(&start.informers))),
     ("endpoints", |start| start.run(EndpointsObjects::new(&start.informers))),
+    ("resourcequota", |start| start.run(Quotas::new(&start.informers, &start.kinds))),
+    ("persistentvolumeclaim-protection", |start| start.run(Claims::new(&start.informers))),
+    ("persistentvolume-protection", |start| start.run(Volumes::new(&start.informers))),
     ("horizontalpodautoscaling", |start| start.run(Horizontal::new(&start.informers, &start.kinds))),
     ("garbage-collector", |start| start.run(Collector::new(&start.informers, &start.kinds))),
 ];

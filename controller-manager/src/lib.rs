@@ -21,10 +21,12 @@ pub mod pod_gc;
 pub mod pods;
 pub mod replica_set;
 pub mod replication_controller;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod service_account_token;
 pub mod services;
 pub mod taint_eviction;
+pub mod volume_protection;
 
 pub use controllers::{Config, run};

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use fixture::Cluster;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service,
+    ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
@@ -243,6 +244,50 @@ async fn nodes_get_addresses() {
             let parts: std::collections::BTreeSet<_> =
                 nodes.iter().filter_map(|node| node.spec.as_ref()?.pod_cidr.clone()).collect();
             parts == ["10.42.0.0/24".to_owned(), "10.42.1.0/24".to_owned()].into()
+        })
+        .await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_bounds_a_controller_and_is_given_back() {
+    let cluster = Cluster::start().await;
+    let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"pods": "2", "count/replicationcontrollers": "9"}}});
+    cluster.create::<ResourceQuota>(quota).await;
+    let uses = |pods: &'static str, controllers: &'static str| {
+        move |quotas: &[Arc<ResourceQuota>]| {
+            let status = quotas.first().and_then(|quota| quota.status.as_ref());
+            let used = status.and_then(|status| status.used.as_ref());
+            let is = |name: &str, amount: &str| {
+                used.is_some_and(|used| used.get(name).is_some_and(|q| q.0 == amount))
+            };
+            is("pods", pods) && is("count/replicationcontrollers", controllers)
+        }
+    };
+    cluster.until("nothing used", uses("0", "0")).await;
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "web"}]}});
+    let web = json!({"metadata": {"name": "web"},
+        "spec": {"replicas": 4, "selector": {"app": "web"}, "template": template}});
+    cluster.create::<ReplicationController>(web).await;
+    cluster.until("two pods, and no more", uses("2", "1")).await;
+    let fails = |controllers: &[Arc<ReplicationController>]| {
+        let status = controllers.first().and_then(|web| web.status.as_ref());
+        status.into_iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
+            let message = condition.message.as_deref().unwrap_or_default();
+            condition.type_ == "ReplicaFailure"
+                && condition.status == "True"
+                && message.contains("exceeded quota: few")
+        })
+    };
+    cluster.until("the failure is told", fails).await;
+    cluster.patch::<ReplicationController>("web", json!({"spec": {"replicas": 1}})).await;
+    cluster.until("one given back", uses("1", "1")).await;
+    cluster.until::<ReplicationController>("the failure is over", |all| !fails(all)).await;
+    cluster.patch::<ResourceQuota>("few", json!({"spec": {"hard": {"pods": "1"}}})).await;
+    cluster
+        .until::<ResourceQuota>("the new bound", |quotas| {
+            let status = quotas.first().and_then(|quota| quota.status.as_ref());
+            status.and_then(|status| status.hard.as_ref()).is_some_and(|hard| hard["pods"].0 == "1")
         })
         .await;
     cluster.stop().await;

@@ -2,6 +2,8 @@
 //!
 //! Entry point: [`Flags::resolve`].
 
+mod admission;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,6 +66,12 @@ pub struct Flags {
     pub service_cidr: Option<String>,
     #[command(flatten)]
     pub api_server: ApiServer,
+    /// Admission plugins to run although they are off by default; may be repeated.
+    #[arg(long, value_name = "NAME[,NAME…]")]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins not to run; may be repeated.
+    #[arg(long, value_name = "NAME[,NAME…]")]
+    pub disable_admission_plugins: Vec<String>,
 }
 
 /// Settings as a file has them; all optional.
@@ -94,6 +102,12 @@ pub struct File {
     pub service_cidr: Option<String>,
     /// What only some clusters need of the API server.
     pub api_server: Option<ApiServer>,
+    /// Admission plugins to run although they are off by default.
+    pub enable_admission_plugins: Option<Vec<String>>,
+    /// Admission plugins not to run.
+    pub disable_admission_plugins: Option<Vec<String>>,
+    /// Pod Security Standards for all namespaces.
+    pub pod_security: Option<admission::PodSecurity>,
 }
 
 /// Which engine keeps the objects.
@@ -207,6 +221,8 @@ pub struct Config {
     pub service_cidr: String,
     /// What only some clusters need of the API server.
     pub api_server: ApiServer,
+    /// Which admission plugins run.
+    pub admission: apiserver::Switches,
 }
 
 impl Flags {
@@ -237,7 +253,16 @@ impl Flags {
             let text = flag.or(file).unwrap_or_else(|| fallback.to_owned());
             if is_cidr(&text) { Ok(text) } else { bail!("{text} is no address range such as {fallback}") }
         };
+        let names = |flag: Vec<String>, file: Option<Vec<String>>| {
+            if flag.is_empty() { file.unwrap_or_default() } else { flag }
+        };
+        let admission = admission::switches(
+            &names(self.enable_admission_plugins, file.enable_admission_plugins),
+            &names(self.disable_admission_plugins, file.disable_admission_plugins),
+            file.pod_security.unwrap_or_default(),
+        )?;
         Ok(Config {
+            admission,
             data_dir: absolute(&self.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()))?,
             bind,
             advertise: advertise.unwrap_or_else(|| own_address(bind.ip())),

@@ -1,7 +1,5 @@
 //! What a plugin is told of a request.
 
-use std::sync::Arc;
-
 use api::pruning::FieldValidation;
 use api::{Kind, Status, object};
 use component_base::user::UserInfo;
@@ -231,10 +229,5 @@ impl<'a> Attributes<'a> {
         let page = self.call.server.store.list(&prefix, None, 0, None).await;
         let page = page.map_err(crate::call::store_status)?;
         page.entries.iter().map(|entry| crate::call::parse(&entry.bytes)).collect()
-    }
-
-    /// The row of the resource.
-    pub(crate) fn row(&self) -> &Arc<Kind> {
-        &self.call.kind
     }
 }

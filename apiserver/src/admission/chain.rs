@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use api::Status;
 use serde_json::{Map, Value, json};
 
-use super::{Attributes, ObjectKind, PLUGINS, Plugin};
+use super::{Attributes, ObjectKind, PLUGINS, Plugin, Standards, resource_quota};
 use crate::call::Call;
 
 /// Plugins to switch on and off, by name (upstream's `--enable-admission-plugins` and
@@ -16,11 +16,14 @@ pub struct Switches {
     pub enable: Vec<String>,
     /// Do not run these.
     pub disable: Vec<String>,
+    /// What PodSecurity holds pods to.
+    pub pod_security: Standards,
 }
 
 /// The plugins that run, in order, and what they keep between requests.
 pub(crate) struct Chain {
     plugins: Vec<&'static Plugin>,
+    pub(super) quota_turns: resource_quota::Turns,
 }
 
 impl Chain {
@@ -41,7 +44,10 @@ impl Chain {
         }
         let runs =
             |plugin: &&Plugin| (plugin.on || enable.contains(plugin.name)) && !disable.contains(plugin.name);
-        Ok(Self { plugins: PLUGINS.iter().filter(runs).collect() })
+        Ok(Self {
+            plugins: PLUGINS.iter().filter(runs).collect(),
+            quota_turns: resource_quota::Turns::default(),
+        })
     }
 }
 
@@ -138,7 +144,7 @@ mod tests {
 
     fn chain(enable: &[&str], disable: &[&str]) -> Result<Vec<&'static str>, String> {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let switches = Switches { enable: owned(enable), disable: owned(disable) };
+        let switches = Switches { enable: owned(enable), disable: owned(disable), ..Switches::default() };
         Chain::new(&switches).map(|chain| chain.plugins.iter().map(|plugin| plugin.name).collect())
     }
 

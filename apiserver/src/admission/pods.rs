@@ -1,10 +1,12 @@
-//! What the cluster decides about every pod: how long it survives a sick node, and its priority.
+//! What is decided about every pod by itself: how long it survives a sick node, which nodes it stands, how its images
+//! are pulled; and that a new node begins as one that is not ready.
 
-use api::strategies::scheduling::SYSTEM_CLASSES;
+use std::collections::BTreeSet;
+
 use api::{Status, object};
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, Operation};
 
 /// Seconds a pod stays on a node that is not ready or not reachable (upstream's default).
 const TOLERATION_SECONDS: i64 = 300;
@@ -12,12 +14,7 @@ const SICK_NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kuber
 
 /// Adds the two tolerations unless the pod has an opinion.
 pub(super) async fn default_toleration_seconds(_: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
-    let spec = object::section(pod, "spec");
-    let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
-    if !tolerations.is_array() {
-        *tolerations = json!([]);
-    }
-    let Value::Array(list) = tolerations else { return Ok(()) };
+    let list = tolerations(pod);
     for taint in SICK_NODE_TAINTS {
         let tolerated = list.iter().any(|t| {
             let key = t["key"].as_str().unwrap_or_default();
@@ -32,44 +29,90 @@ pub(super) async fn default_toleration_seconds(_: &Attributes<'_>, pod: &mut Val
     Ok(())
 }
 
-/// A changed pod that does not mention its priority keeps it: who replaces a pod need not know what was computed.
-fn keep_priority(pod: &mut Value, old: &Value) {
-    for field in ["priority", "preemptionPolicy"] {
-        if pod["spec"][field].is_null() && !old["spec"][field].is_null() {
-            object::section(pod, "spec").insert(field.to_owned(), old["spec"][field].clone());
-        }
+/// The list of tolerations, made if absent.
+pub(super) fn tolerations(pod: &mut Value) -> &mut Vec<Value> {
+    let slot = object::section(pod, "spec").entry("tolerations").or_insert_with(|| json!([]));
+    if !slot.is_array() {
+        *slot = json!([]);
     }
+    let Value::Array(list) = slot else { unreachable!("made a list above") };
+    list
 }
 
-/// Computes `spec.priority`; a pod may name its class, never its number.
-pub(super) async fn priority(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
-    if let Some(old) = attributes.old {
-        keep_priority(pod, old);
+/// A pod that asks for a resource that nodes are set apart for is let onto them.
+pub(super) async fn extended_resource_toleration(_: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+    let lists = ["containers", "initContainers"].map(|list| pod["spec"][list].as_array().cloned());
+    let containers = lists.into_iter().flatten().flatten();
+    let requests = containers.filter_map(|c| c["resources"]["requests"].as_object().cloned());
+    let is_extended = |name: &String| name.contains('/') && !name.contains("kubernetes.io/");
+    let names: BTreeSet<String> = requests.flat_map(|map| map.into_iter().map(|(name, _)| name)).collect();
+    for name in names.into_iter().filter(is_extended) {
+        let wanted = json!({"key": name, "operator": "Exists"});
+        let list = tolerations(pod);
+        if !list.contains(&wanted) {
+            list.push(wanted);
+        }
+    }
+    Ok(())
+}
+
+/// A new node takes no pods until its controller has seen that it is ready.
+pub(super) async fn taint_new_node(_: &Attributes<'_>, node: &mut Value) -> Result<(), Status> {
+    let taint = json!({"key": SICK_NODE_TAINTS[0], "effect": "NoSchedule"});
+    let taints = object::section(node, "spec").entry("taints").or_insert_with(|| json!([]));
+    if !taints.is_array() {
+        *taints = json!([]);
+    }
+    let same = |known: &Value| known["key"] == taint["key"] && known["effect"] == taint["effect"];
+    if let Value::Array(list) = taints
+        && !list.iter().any(same)
+    {
+        list.push(taint);
+    }
+    Ok(())
+}
+
+const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
+/// Whether an update brings no image that was not there.
+fn keeps_images(attributes: &Attributes<'_>, pod: &Value) -> bool {
+    let images = |pod: &Value| -> BTreeSet<String> {
+        let containers =
+            CONTAINER_LISTS.iter().flat_map(|list| pod["spec"][list].as_array().into_iter().flatten());
+        containers.filter_map(|c| c["image"].as_str().map(str::to_owned)).collect()
+    };
+    let before = attributes.old.filter(|_| attributes.operation == Operation::Update).map(images);
+    before.is_some_and(|before| images(pod).is_subset(&before))
+}
+
+/// Nobody runs a private image because somebody else has pulled it.
+pub(super) async fn always_pull_images(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+    if keeps_images(attributes, pod) {
         return Ok(());
     }
-    let forbidden = |pod: &Value, detail: &str| Err(attributes.forbidden(pod, detail));
-    let class = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
-    let (value, preemption) = if class.is_empty() {
-        (0, "PreemptLowerPriority".to_owned())
-    } else if let Some((_, value, _)) = SYSTEM_CLASSES.iter().find(|(name, ..)| *name == class) {
-        (*value, "PreemptLowerPriority".to_owned())
-    } else {
-        match attributes.stored(("scheduling.k8s.io", "priorityclasses"), None, &class).await? {
-            Some(found) => (
-                found["value"].as_i64().unwrap_or_default(),
-                found["preemptionPolicy"].as_str().unwrap_or("PreemptLowerPriority").to_owned(),
-            ),
-            None => return forbidden(pod, &format!("no PriorityClass with name {class} was found")),
+    for list in CONTAINER_LISTS {
+        for container in pod["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            container["imagePullPolicy"] = "Always".into();
         }
-    };
-    if let Some(sent) = pod["spec"]["priority"].as_i64().filter(|sent| *sent != value) {
-        let detail = format!(
-            "the integer value of priority ({sent}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
-        );
-        return forbidden(pod, &detail);
     }
-    let spec = object::section(pod, "spec");
-    spec.insert("priority".to_owned(), value.into());
-    spec.entry("preemptionPolicy").or_insert_with(|| preemption.into());
+    Ok(())
+}
+
+/// What came after [`always_pull_images`] has not undone it.
+pub(super) async fn check_pull_policies(attributes: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
+    if keeps_images(attributes, pod) {
+        return Ok(());
+    }
+    for list in CONTAINER_LISTS {
+        for (at, container) in pod["spec"][list].as_array().into_iter().flatten().enumerate() {
+            let policy = container["imagePullPolicy"].as_str().unwrap_or_default();
+            if policy != "Always" {
+                let detail = format!(
+                    "spec.{list}[{at}].imagePullPolicy: Unsupported value: {policy:?}: supported values: \"Always\""
+                );
+                return Err(attributes.forbidden(pod, &detail));
+            }
+        }
+    }
     Ok(())
 }

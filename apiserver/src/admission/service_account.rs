@@ -1,5 +1,7 @@
 //! Every pod acts as a service account and finds its token, the cluster's authority and its namespace
-//! at a well-known path.
+//! at a well-known path. An account may say that its pods use no other secrets than it lists (`secrets`).
+
+mod secrets;
 
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use api::{Status, object};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, Operation};
 use crate::call::{Call, parse, store_status};
 
 /// Where the token is mounted.
@@ -18,11 +20,10 @@ const TOKEN_SECONDS: i64 = 3607;
 const WAIT_FOR_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Fills in the account and its volume.
-pub(super) async fn admit(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
-    let call = attributes.call;
-    let mirrored = pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string();
-    if mirrored {
-        return Ok(());
+pub(super) async fn mutate(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+    // The node wrote a mirror pod down as it runs; it must stay so.
+    if attributes.operation != Operation::Create || is_mirror(pod) {
+        return validate(attributes, pod).await;
     }
     let spec = object::section(pod, "spec");
     let old_name = spec.get("serviceAccount").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -32,7 +33,7 @@ pub(super) async fn admit(attributes: &Attributes<'_>, pod: &mut Value) -> Resul
     }
     spec.insert("serviceAccountName".to_owned(), name.as_str().into());
     spec.insert("serviceAccount".to_owned(), name.as_str().into());
-    let account = account(call, pod, &name).await?;
+    let account = account(attributes, pod, &name).await?;
     if pod["spec"]["imagePullSecrets"].as_array().is_none_or(Vec::is_empty)
         && let Some(secrets) = account["imagePullSecrets"].as_array().filter(|list| !list.is_empty())
     {
@@ -43,13 +44,36 @@ pub(super) async fn admit(attributes: &Attributes<'_>, pod: &mut Value) -> Resul
         .or(account["automountServiceAccountToken"].as_bool())
         .unwrap_or(true);
     if automount {
-        mount_token(pod, &call.server.rng.name_suffix(5));
+        mount_token(pod, &attributes.call.server.rng.name_suffix(5));
     }
-    Ok(())
+    secrets::check(attributes, &account, pod)
 }
 
-async fn account(call: &Call, pod: &Value, name: &str) -> Result<Value, Status> {
-    let namespace = &call.info.namespace;
+fn is_mirror(pod: &Value) -> bool {
+    pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string()
+}
+
+/// What came after [`mutate`] may have changed the account.
+pub(super) async fn validate(attributes: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
+    let ephemeral = attributes.call.info.subresource == "ephemeralcontainers";
+    if attributes.operation != Operation::Create && !ephemeral {
+        return Ok(());
+    }
+    if is_mirror(pod) && !ephemeral {
+        return secrets::check_mirror(attributes, pod);
+    }
+    let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+    if name.is_empty() {
+        let namespace = attributes.namespace();
+        let detail = format!("no service account specified for pod {namespace}/{}", object::name(pod));
+        return Err(attributes.forbidden(pod, &detail));
+    }
+    let account = account(attributes, pod, name).await?;
+    secrets::check(attributes, &account, pod)
+}
+
+async fn account(attributes: &Attributes<'_>, pod: &Value, name: &str) -> Result<Value, Status> {
+    let (call, namespace) = (attributes.call, attributes.namespace());
     let key = api::names::storage_key("", "serviceaccounts", Some(namespace), name);
     if let Some(found) = call.server.stored(&key).await? {
         return Ok(found);
@@ -61,7 +85,7 @@ async fn account(call: &Call, pod: &Value, name: &str) -> Result<Value, Status> 
     }
     let detail =
         format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
-    Err(Status::forbidden("", "pods", object::name(pod), &detail))
+    Err(attributes.forbidden(pod, &detail))
 }
 
 /// Waits a moment for the controller that makes default accounts.
