@@ -33,6 +33,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         admission: apiserver::Switches::default(),
         authentication: apiserver::AuthenticationSettings::default(),
         authorization: None,
+        audit: apiserver::audit::Options::default(),
+        priority_and_fairness: true,
     };
     let store = apiserver::storage::memory::Memory::open();
     let running = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await?;

@@ -20,8 +20,10 @@ use crate::admission::webhook::configurations::Hooks;
 use crate::admission::webhook::namespaces::Namespaces;
 use crate::aggregator::{Delegations, Remotes};
 use crate::allocators::Allocators;
+use crate::audit::{Audit, Trail};
 use crate::authn::Authentication;
 use crate::authz::Authorizers;
+use crate::flow_control::FlowControl;
 use crate::followed::Followed;
 use crate::negotiation::Accepted;
 use crate::openapi::OpenApi;
@@ -78,6 +80,8 @@ pub(crate) struct Server {
     pub(crate) rng: Rng,
     pub(crate) shutdown: Shutdown,
     pub(crate) allocators: Allocators,
+    pub(crate) audit: Audit,
+    pub(crate) flow_control: FlowControl,
     pub(crate) admission: admission::Chain,
     /// Versions of groups that other servers serve.
     pub(crate) delegations: Followed<Delegations>,
@@ -139,6 +143,8 @@ pub(crate) struct Call {
     pub(crate) warnings: Mutex<Vec<String>>,
     /// What the audit log is to say of the request besides.
     pub(crate) annotations: Mutex<BTreeMap<String, String>>,
+    /// What is written down of it, if anything is.
+    pub(crate) trail: Option<Arc<Trail>>,
 }
 
 impl Call {
@@ -163,12 +169,20 @@ impl Call {
             kind: Arc::clone(kind),
             warnings: Mutex::default(),
             annotations: Mutex::default(),
+            trail: None,
         }
     }
 
     /// The field manager: as named, or the program in `User-Agent` (upstream's `managerOrUserAgent`).
     pub(crate) fn manager(&self) -> String {
         owners::manager(&self.options, &self.user_agent)
+    }
+
+    /// Keeps what was sent for the audit log, if its policy wants it.
+    pub(crate) fn audit_sent(&self, object: &Value) {
+        if let Some(trail) = &self.trail {
+            trail.sent(object);
+        }
     }
 
     /// What history says of who made this call's change.

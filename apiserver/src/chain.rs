@@ -1,4 +1,5 @@
-//! The filter chain, in order, in one function: understand, authenticate, authorise, dispatch.
+//! The filter chain, in order, in one function: understand, authenticate, audit, wait for a seat, authorise,
+//! dispatch.
 //!
 //! Entry point: [`handle`]. A panic below it costs one request a 500, never the process.
 
@@ -14,8 +15,10 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tracing::Instrument as _;
 
+use crate::audit::{self, Trail, Visit};
 use crate::authz::{Attributes, Selectors};
 use crate::call::{Call, Server, stored_row};
+use crate::flow_control::FlowControl;
 use crate::metrics::Busy;
 use crate::negotiation::Reader;
 use crate::request::{Options, RequestInfo, query_pairs};
@@ -35,6 +38,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
     let pairs = query_pairs(request.uri());
     let watch = pairs.iter().flatten().any(|(k, v)| k == "watch" && !matches!(v.as_str(), "false" | "0"));
     let info = RequestInfo::parse(request.method(), request.uri(), watch);
+    let visit = server.audit.visit(audit_id);
     let dry_run = pairs.iter().flatten().any(|(key, value)| key == "dryRun" && value == "All");
     let busy = Busy::with(&info);
     let is_head = request.method() == Method::HEAD;
@@ -46,7 +50,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         namespace = info.namespace,
         name = info.name,
         user = tracing::field::Empty,
-        audit_id,
+        audit_id = visit.audit_id,
     );
     let work = async {
         let pairs = pairs?;
@@ -54,18 +58,19 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         let options = Options::parse(info.verb, &pairs);
         let options = options.map(|options| Options { pretty: reader.pretty, ..options });
         let selectors = Selectors::of_query(info.verb, &pairs);
-        let work = filter(Arc::clone(&server), info.clone(), selectors, options, request);
+        let work = filter(Arc::clone(&server), info.clone(), &pairs, selectors, options, request, &visit);
         in_time(&server, limit, work).await
     };
     let outcome = AssertUnwindSafe(work).catch_unwind().instrument(span.clone()).await;
     let response = match outcome {
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => visit.answered(None, busy.is_none(), response).await,
         Ok(Err(status)) => {
             span.in_scope(|| tracing::debug!(code = status.code(), message = status.message, "refused"));
-            output::failure(&status)
+            visit.answered(Some(&status), false, output::failure(&status)).await
         }
         Err(_panic) => {
             span.in_scope(|| tracing::error!("the handler panicked"));
+            visit.panicked();
             output::failure(&Status::internal("the request failed in the server; see its log"))
         }
     };
@@ -76,7 +81,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
     if is_head {
         response = methods::without_body(response);
     }
-    if let Ok(value) = HeaderValue::from_str(&audit_id) {
+    if let Ok(value) = HeaderValue::from_str(&visit.audit_id) {
         response.headers_mut().insert("audit-id", value);
     }
     // Clients must not reuse cached answers: upstream's `WithCacheControl`.
@@ -134,20 +139,55 @@ async fn in_time<T>(
 async fn filter(
     server: Arc<Server>,
     info: RequestInfo,
+    pairs: &[(String, String)],
     selectors: Option<Selectors>,
     options: Result<Options, Status>,
     mut request: Request<Body>,
+    visit: &Visit<'_>,
 ) -> Result<Response<Body>, Status> {
-    let user = authn::authenticate(&server, &mut request).await?;
+    let authenticated = authn::authenticate(&server, &mut request).await;
     let wish = Attributes::of(&info, selectors.as_ref());
-    let user = authn::impersonate(&server, user, &wish, request.headers_mut()).await?;
+    let (user, trail) = identify(&server, &wish, &mut request, (visit, &info), authenticated).await?;
     tracing::Span::current().record("user", user.name.as_str());
-    authz::check(&server, &user, &wish).await?;
+    let admission = FlowControl::admit(&server, &user, &info, pairs).await;
+    if let Some(refusal) = admission.refusal() {
+        return Ok(admission.signed(refusal));
+    }
+    let decision = authz::check(&server, &user, &wish).await;
+    audit::decided(trail.as_ref(), decision.as_ref().err());
+    decision?;
     if let Some(delegation) = aggregator::find(&server, &info.path) {
         return aggregator::forward(&server, &user, &delegation, request).await;
     }
     // What the query says wrong is nothing for those who may not ask.
-    dispatch(server, user, info, options?, request).await
+    let response = dispatch(server, user, info, options?, request, trail).await?;
+    Ok(admission.signed(response))
+}
+
+/// Whom the request is served for, and what is written down of it: also that somebody could not say who they are.
+async fn identify(
+    server: &Server,
+    wish: &Attributes<'_>,
+    request: &mut Request<Body>,
+    (visit, info): (&Visit<'_>, &RequestInfo),
+    authenticated: Result<UserInfo, Status>,
+) -> Result<(UserInfo, Option<Arc<Trail>>), Status> {
+    let user = match authenticated {
+        Ok(user) => user,
+        Err(status) => {
+            visit.begin(request, info, &UserInfo::default(), None);
+            return Err(status);
+        }
+    };
+    let asking = request.headers().contains_key("impersonate-user").then(|| user.clone());
+    let acting = authn::impersonate(server, user, wish, request.headers_mut()).await;
+    let trail = match (&asking, &acting) {
+        (Some(asking), Ok(acting)) => visit.begin(request, info, asking, Some(acting)),
+        (Some(asking), Err(_)) => visit.begin(request, info, asking, None),
+        (None, Ok(user)) => visit.begin(request, info, user, None),
+        (None, Err(_)) => None,
+    };
+    Ok((acting?, trail))
 }
 
 async fn dispatch(
@@ -156,6 +196,7 @@ async fn dispatch(
     info: RequestInfo,
     options: Options,
     request: Request<Body>,
+    trail: Option<Arc<Trail>>,
 ) -> Result<Response<Body>, Status> {
     if !info.is_resource() {
         return Box::pin(no_resource(&server, &info, request.uri(), request.headers())).await;
@@ -168,16 +209,32 @@ async fn dispatch(
     let agent = request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
     let user_agent = agent.unwrap_or_default().to_owned();
     let (warnings, annotations) = Default::default();
-    let call =
-        Arc::new(Call { server, user, user_agent, info, options, kind, stored, warnings, annotations });
+    let call = Arc::new(Call {
+        server,
+        user,
+        user_agent,
+        info,
+        options,
+        kind,
+        stored,
+        warnings,
+        annotations,
+        trail,
+    });
     if let Some(words) = call.kind.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
         call.warn(words);
     }
     // Who is refused hears the warnings, too.
     let mut response = route(&call, request).await.unwrap_or_else(|status| {
         tracing::debug!(code = status.code(), message = status.message, "refused");
+        if let Some(trail) = &call.trail {
+            trail.refused(&status);
+        }
         output::failure(&status)
     });
+    if let Some(trail) = &call.trail {
+        call.annotations.lock().iter().for_each(|(key, value)| trail.annotate(key, value.as_str()));
+    }
     warnings::write(&call.warnings.lock(), response.headers_mut());
     Ok(response)
 }

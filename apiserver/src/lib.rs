@@ -19,6 +19,7 @@ mod custom_resources;
 mod deletion;
 mod encode;
 mod expiry;
+mod flow_control;
 mod followed;
 mod handlers;
 mod health;
@@ -38,6 +39,7 @@ mod subresources;
 mod warnings;
 mod webhook_client;
 
+pub mod audit;
 pub mod discovery;
 pub mod document;
 pub mod encryption;
@@ -97,6 +99,10 @@ pub struct Config {
     pub admission: Switches,
     /// Who may be who.
     pub authentication: AuthenticationSettings,
+    /// What is written down of who did what.
+    pub audit: audit::Options,
+    /// Whether requests wait for seats (upstream's `--enable-priority-and-fairness`).
+    pub priority_and_fairness: bool,
 }
 
 /// How long a peer may take before its connection, or its request, ends.
@@ -141,6 +147,9 @@ pub enum Error {
     /// Authentication cannot be set up as asked.
     #[error("authentication: {0}")]
     Authentication(#[from] SettingsError),
+    /// Auditing did not start.
+    #[error(transparent)]
+    Audit(#[from] audit::AuditError),
     /// The store failed.
     #[error("reading the store: {0}")]
     Store(#[from] StoreError),
@@ -209,6 +218,7 @@ pub async fn run(
     let admission = admission::Chain::new(&config.admission).map_err(Error::Admission)?;
     let advertise = config.advertise;
     let authz = authz::Authorizers::new(config.authorization.as_deref()).map_err(Error::Authorization)?;
+    let audit = audit::Audit::open(config.audit.clone(), &clock, &shutdown)?;
     let (served, _) = tokio::sync::watch::channel(Arc::new(call::Served::new(config.kinds.clone())));
     let delegations = Followed::<aggregator::Delegations>::new(&[aggregator::SERVICES]);
     let delegation_events = delegations.load(&*store).await?;
@@ -229,6 +239,8 @@ pub async fn run(
         policies: Followed::new(&policies::KINDS),
         namespaces: Followed::new(&namespaces::KINDS),
         webhook_clients: webhook_client::Clients::default(),
+        audit,
+        flow_control: flow_control::FlowControl::default(),
         address: SocketAddr::new(advertise, port).to_string(),
         nodes,
         authz,
@@ -245,6 +257,12 @@ pub async fn run(
     follow(&server, &shutdown, |server| &server.policies).await?;
     follow(&server, &shutdown, |server| &server.authz.rbac).await?;
     follow(&server, &shutdown, |server| &server.authz.node).await?;
+    if server.config.priority_and_fairness {
+        flow_control::bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
+        follow(&server, &shutdown, |server| &server.flow_control.followed).await?;
+        shutdown.spawn_until(flow_control::bootstrap::keep(Arc::clone(&server)));
+    }
+    shutdown.spawn(audit::flush_at_end(Arc::clone(&server)));
     shutdown.spawn_until(custom_resources::run(Arc::clone(&server)));
     shutdown.spawn_until(admission::policy::type_checking::run(Arc::clone(&server)));
     shutdown.spawn_until(bootstrap::keep(Arc::clone(&server), port));

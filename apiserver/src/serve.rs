@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::audit::Source;
 use crate::authn::Peer;
 use crate::call::Server;
 use crate::{Error, chain};
@@ -61,10 +62,10 @@ pub(crate) async fn accept_loop(server: Arc<Server>, listener: TcpListener, acce
             () = server.shutdown.triggered() => return,
         };
         match accepted {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
                 let shutdown = server.shutdown.clone();
-                shutdown.spawn(connection(server, stream, acceptor));
+                shutdown.spawn(connection(server, stream, acceptor, Source(peer)));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
@@ -74,7 +75,7 @@ pub(crate) async fn accept_loop(server: Arc<Server>, listener: TcpListener, acce
     }
 }
 
-async fn connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsAcceptor) {
+async fn connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsAcceptor, source: Source) {
     // Watch events are small and must not wait for more of them.
     let _ = stream.set_nodelay(true);
     let shaken = tokio::select! {
@@ -83,7 +84,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsAccepto
         () = server.shutdown.triggered() => return,
     };
     match shaken {
-        Ok(Some(stream)) => serve(server, stream).await,
+        Ok(Some(stream)) => serve(server, stream, source).await,
         Ok(None) => {}
         Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
     }
@@ -106,14 +107,16 @@ async fn shake_hands(
     acceptor.accept(patient).await.map(Some)
 }
 
-async fn serve(server: Arc<Server>, stream: TlsStream<Patient>) {
+async fn serve(server: Arc<Server>, stream: TlsStream<Patient>, source: Source) {
     let session = stream.get_ref().1;
     let peer = session.peer_certificates().and_then(Peer::new).map(Arc::new);
     let speaks_http2 = session.alpn_protocol() == Some(b"h2");
     let pace = Pace::new(Arc::clone(&server.clock), server.config.timeouts, !speaks_http2);
     let service = {
         let (server, pace) = (Arc::clone(&server), Arc::clone(&pace));
-        service_fn(move |request| answer(Arc::clone(&server), Arc::clone(&pace), peer.clone(), request))
+        service_fn(move |request| {
+            answer(Arc::clone(&server), Arc::clone(&pace), (source, peer.clone()), request)
+        })
     };
     // Boxed: a handshake needs the room only once, and idle connections are many.
     if speaks_http2 {
@@ -168,10 +171,11 @@ where
 async fn answer(
     server: Arc<Server>,
     pace: Arc<Pace>,
-    peer: Option<Arc<Peer>>,
+    (source, peer): (Source, Option<Arc<Peer>>),
     mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let busy = pace.request();
+    request.extensions_mut().insert(source);
     if let Some(peer) = peer {
         request.extensions_mut().insert(peer);
     }

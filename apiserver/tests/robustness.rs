@@ -2,6 +2,10 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
+#[path = "robustness/audited.rs"]
+mod audited;
+#[path = "robustness/fairness.rs"]
+mod fairness;
 #[path = "robustness/planted.rs"]
 mod planted;
 #[path = "scene/server.rs"]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 mod api_server;
 
-use api_server::ApiServer;
+pub use api_server::{ApiServer, audit_log};
 
 /// Where a cluster keeps everything unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/gantry";

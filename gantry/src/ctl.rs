@@ -17,6 +17,7 @@ mod tabs;
 
 mod apply;
 mod attach;
+mod audit;
 mod auth;
 mod catalogue;
 mod certificate;
@@ -166,6 +167,9 @@ pub enum Verb {
     Undo(undo::Arguments),
     /// Bring back an object that was deleted, with everything that went with it.
     Undelete(undelete::Arguments),
+    /// Ask the audit log who did what.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Show and change the keys of what is encrypted in the store.
     #[command(subcommand)]
     Encryption(encryption::Command),
@@ -272,6 +276,7 @@ async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
         Verb::History(arguments) => Box::pin(history::run(connection, arguments)),
         Verb::Undo(arguments) => Box::pin(undo::run(connection, arguments)),
         Verb::Undelete(arguments) => Box::pin(undelete::run(connection, arguments)),
+        Verb::Audit(command) => Box::pin(audit::run(connection, command)),
         Verb::Encryption(command) => Box::pin(encryption::run(connection, command)),
         Verb::Wait(arguments) => Box::pin(wait::run(connection, arguments)),
     };

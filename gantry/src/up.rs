@@ -148,6 +148,8 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             authentication: config.api_server.authentication(),
             authorization: config.api_server.authorization_config.clone(),
             admission: config.admission.clone(),
+            audit: config.api_server.audit(&config.data_dir)?,
+            priority_and_fairness: config.api_server.enable_priority_and_fairness.unwrap_or(true),
         },
         store,
         Arc::clone(&base.clock),

@@ -47,6 +47,7 @@ pub(crate) async fn object(call: &Call, request: Request<Body>) -> Result<Value,
     let sent = read(request).await?;
     let validation = call.options.field_validation;
     let decoded = codec::decode_object(&call.kind, &sent.content_type, &sent.bytes, validation)?;
+    call.audit_sent(&decoded.object);
     Ok(accept(call, decoded))
 }
 
@@ -82,5 +83,6 @@ pub(crate) async fn other(
     })?;
     api::object::remove(&mut tree.value, "apiVersion");
     let decoded = codec::check_tree(&expected, tree, call.options.field_validation)?;
+    call.audit_sent(&decoded.object);
     Ok(Some(accept(call, decoded)))
 }

@@ -61,6 +61,7 @@ impl Patch {
         // Upstream leaves out where it was for this one.
         let act = if matches!(algorithm, Algorithm::Strategic) { "" } else { "error decoding patch: " };
         let tree = decoded.map_err(|error| Status::bad_request(format!("{act}{error}")))?;
+        call.audit_sent(&tree.value);
         Ok(Self { algorithm, tree })
     }
 

@@ -103,7 +103,9 @@ async fn a_planted_secret_is_found_nowhere() {
     let place = tempfile::tempdir().expect("a directory");
     let (clock, rng, shutdown) = (RealClock::shared(), Rng::seeded(1), Shutdown::new());
     let pki = place.path().join("pki");
-    let config = scene::config_in(&pki, None, clock.now());
+    let mut config = scene::config_in(&pki, None, clock.now());
+    let audit = place.path().join("audit/audit.log");
+    config.audit.log = Some(crate::audited::log(&audit));
     let keys =
         Encryption::own(&pki.join("encryption.yaml"), false, Arc::clone(&clock), rng.clone()).expect("keys");
     let directory = place.path().join("store");
@@ -119,6 +121,8 @@ async fn a_planted_secret_is_found_nowhere() {
     shutdown.trigger();
     shutdown.drained().await;
     files(place.path(), &mut all);
+    let deleted = |event: &Value| event["verb"] == "delete" && event["objectRef"]["name"] == "one";
+    assert!(crate::audited::events(&audit).iter().any(deleted), "the audit log was written");
     for path in all {
         assert_clean(&path.display().to_string(), &std::fs::read(&path).expect("a file"));
     }

@@ -29,5 +29,7 @@ pub fn config_in(directory: &Path, bind: Option<SocketAddr>, now: Timestamp) -> 
         admission: apiserver::Switches::default(),
         authentication: apiserver::AuthenticationSettings::default(),
         authorization: None,
+        audit: apiserver::audit::Options::default(),
+        priority_and_fairness: false,
     }
 }

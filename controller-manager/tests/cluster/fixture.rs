@@ -47,6 +47,8 @@ impl Cluster {
             admission: apiserver::Switches::default(),
             authentication: apiserver::AuthenticationSettings::default(),
             authorization: None,
+            audit: apiserver::audit::Options::default(),
+            priority_and_fairness: false,
         };
         let (store, pki): (Arc<dyn Store>, _) = (Memory::open(), Arc::clone(&config.pki));
         let server = apiserver::run(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone())

@@ -2,8 +2,10 @@
 //!
 //! Entry point: [`ApiServer::or`]. In a settings file they stand below `apiServer`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Result, bail};
+use apiserver::audit::{Format, LogOptions, Options, WebhookOptions};
 use apiserver::{AuthenticationSettings, RequestHeaderSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,35 @@ pub struct ApiServer {
     /// What headers with extras begin with [default: X-Remote-Extra-].
     #[arg(long, value_name = "PREFIXES", value_delimiter = ',')]
     pub requestheader_extra_headers_prefix: Vec<String>,
+    /// What is audited: a Policy of audit.k8s.io/v1 [default: changes, without bodies].
+    #[arg(long, value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// The audit log; `-` is standard output, `none` is no log [default: DATA_DIR/audit/audit.log].
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Megabytes of the audit log before it is rotated [default: 10].
+    #[arg(long, value_name = "MB")]
+    pub audit_log_maxsize: Option<u64>,
+    /// Days that rotated audit logs are kept; 0 is for ever [default: 0].
+    #[arg(long, value_name = "DAYS")]
+    pub audit_log_maxage: Option<u64>,
+    /// Rotated audit logs that are kept; 0 is all [default: 5].
+    #[arg(long, value_name = "COUNT")]
+    pub audit_log_maxbackup: Option<usize>,
+    /// `json` or `legacy` [default: json].
+    #[arg(long, value_name = "FORMAT")]
+    pub audit_log_format: Option<String>,
+    /// A kubeconfig that names a server which takes audit events, too.
+    #[arg(long, value_name = "FILE")]
+    pub audit_webhook_config_file: Option<PathBuf>,
+    /// Let requests wait for seats of their priority level [default: true].
+    #[arg(long, value_name = "BOOL")]
+    pub enable_priority_and_fairness: Option<bool>,
+}
+
+/// Where the audit log of a data directory is unless it was told otherwise.
+pub fn audit_log(data_dir: &Path) -> PathBuf {
+    data_dir.join("audit/audit.log")
 }
 
 impl ApiServer {
@@ -78,7 +109,40 @@ impl ApiServer {
                 self.requestheader_extra_headers_prefix,
                 other.requestheader_extra_headers_prefix,
             ),
+            audit_policy_file: self.audit_policy_file.or(other.audit_policy_file),
+            audit_log_path: self.audit_log_path.or(other.audit_log_path),
+            audit_log_maxsize: self.audit_log_maxsize.or(other.audit_log_maxsize),
+            audit_log_maxage: self.audit_log_maxage.or(other.audit_log_maxage),
+            audit_log_maxbackup: self.audit_log_maxbackup.or(other.audit_log_maxbackup),
+            audit_log_format: self.audit_log_format.or(other.audit_log_format),
+            audit_webhook_config_file: self.audit_webhook_config_file.or(other.audit_webhook_config_file),
+            enable_priority_and_fairness: self
+                .enable_priority_and_fairness
+                .or(other.enable_priority_and_fairness),
         }
+    }
+
+    /// What is audited, and where it goes: sixty megabytes at most unless more is asked for.
+    ///
+    /// # Errors
+    /// When there is no such format.
+    pub fn audit(&self, data_dir: &Path) -> Result<Options> {
+        let path = self.audit_log_path.clone().unwrap_or_else(|| audit_log(data_dir));
+        let format = match self.audit_log_format.as_deref() {
+            None | Some("json") => Format::Json,
+            Some("legacy") => Format::Legacy,
+            Some(other) => bail!("--audit-log-format {other}: allowed formats are \"json,legacy\""),
+        };
+        let log = LogOptions {
+            path,
+            format,
+            max_size: self.audit_log_maxsize.unwrap_or(10),
+            max_age: self.audit_log_maxage.unwrap_or(0),
+            max_backups: self.audit_log_maxbackup.unwrap_or(5),
+        };
+        let log = (log.path != Path::new("none")).then_some(log);
+        let webhook = self.audit_webhook_config_file.clone().map(WebhookOptions::new);
+        Ok(Options { policy_file: self.audit_policy_file.clone(), log, webhook })
     }
 
     /// Who may be who.

@@ -164,6 +164,8 @@ async fn api_server(
         admission: apiserver::Switches::default(),
         authentication: apiserver::AuthenticationSettings::default(),
         authorization: None,
+        audit: apiserver::audit::Options::default(),
+        priority_and_fairness: false,
     };
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     let server = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await;
