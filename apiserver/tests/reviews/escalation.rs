@@ -141,7 +141,7 @@ async fn play(tries: &[Try]) -> usize {
         let (method, path, object) = attempt.request();
         let (code, _) = world.send(&user(attempt.friend), method, &path, object).await;
         allowed += usize::from(code < 300);
-        for friend in 0..FRIENDS.len() {
+        for (friend, name) in FRIENDS.iter().enumerate() {
             for (namespace, held) in ["a", "b"].iter().zip(&held) {
                 let more = missing(held, &rules(&world, friend, namespace).await);
                 assert!(
