@@ -153,6 +153,71 @@ async fn who_asks_and_where() {
     assert_eq!(answer.code, 201, "{}", answer.body);
 }
 
+/// Constraints, and what is refused of a namespace, of a configuration map `m`, and of one `n` with a label.
+const CHOICES: [(&str, [bool; 3]); 8] = [
+    (r#"{"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}"#, [true, true, true]),
+    (r#"{"apiGroups": [""], "apiVersions": ["v2"], "resources": ["*"]}"#, [false, false, false]),
+    (
+        r#"{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["*/status", "pods"]}"#,
+        [false, false, false],
+    ),
+    (r#"{"apiGroups": [""], "apiVersions": ["*"], "resources": ["*/*"]}"#, [true, true, true]),
+    (
+        r#"{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["*"], "scope": "Cluster"}"#,
+        [true, false, false],
+    ),
+    (
+        r#"{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["*"], "scope": "Namespaced"}"#,
+        [false, true, true],
+    ),
+    (
+        r#"{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "resourceNames": ["n"]}"#,
+        [false, false, true],
+    ),
+    (
+        r#"{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["DELETE"]}"#,
+        [false; 3],
+    ),
+];
+
+#[tokio::test]
+async fn rules_choose_requests() {
+    let world = world().await;
+    // Refused as soon as the rule beside it is in effect.
+    let marker = json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+        "operations": ["CREATE"], "resourceNames": ["marker"]});
+    let requests = [
+        ("/api/v1/namespaces?dryRun=All".to_owned(), json!({"metadata": {"name": "new"}})),
+        (format!("{MAPS}?dryRun=All"), map("m", json!({}))),
+        (format!("{MAPS}?dryRun=All"), map("n", json!({"free": "yes"}))),
+    ];
+    let try_all = async |constraints: Value, expected: [bool; 3]| {
+        let spec = json!({"matchConstraints": constraints, "validations": [{"expression": "false"}]});
+        world.policy("chosen", spec, json!({})).await;
+        world.until_dry(map("marker", json!({})), |answer| answer.code == 422).await;
+        for ((path, object), refused) in requests.iter().zip(expected) {
+            let answer = world.send("POST", path, object.clone()).await;
+            assert_eq!(answer.code == 422, refused, "{constraints} {object} {}", answer.body);
+        }
+        world.unregister(POLICIES, "chosen").await;
+        world.unregister(BINDINGS, "chosen").await;
+        world.until_dry(map("marker", json!({})), |answer| answer.code == 201).await;
+    };
+    for (rule, expected) in CHOICES {
+        let mut rule: Value = serde_json::from_str(rule).expect("a rule");
+        if rule["operations"].is_null() {
+            rule["operations"] = json!(["CREATE"]);
+        }
+        try_all(json!({"resourceRules": [marker, rule]}), expected).await;
+    }
+    let all = json!({"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "operations": ["*"]});
+    let mut named = marker.clone();
+    named["resourceNames"] = json!(["n"]);
+    try_all(json!({"resourceRules": [all], "excludeResourceRules": [named]}), [true, true, false]).await;
+    let selector = json!({"matchExpressions": [{"key": "free", "operator": "DoesNotExist"}]});
+    try_all(json!({"resourceRules": [all], "objectSelector": selector}), [true, true, false]).await;
+}
+
 #[tokio::test]
 async fn failures_follow_the_failure_policy() {
     let world = world().await;

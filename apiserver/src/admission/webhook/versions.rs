@@ -37,7 +37,9 @@ pub(crate) fn rows(attributes: &Attributes<'_>) -> Vec<Row> {
     let subresource = attributes.resource().2;
     let place = kind.prefix(None);
     for other in call.server.kinds().iter() {
-        let same = other.is_stored() && !Arc::ptr_eq(other, kind) && other.prefix(None) == place;
+        // All forms of an object have one name, which is quickly compared.
+        let same = other.kind == kind.kind && !Arc::ptr_eq(other, kind) && other.is_stored();
+        let same = same && other.prefix(None) == place;
         if !same || (!subresource.is_empty() && other.subresource(subresource).is_none()) {
             continue;
         }
