@@ -144,12 +144,7 @@ async fn play(tries: &[Try]) -> usize {
         for (friend, name) in FRIENDS.iter().enumerate() {
             for (namespace, held) in ["a", "b"].iter().zip(&held) {
                 let more = missing(held, &rules(&world, friend, namespace).await);
-                assert!(
-                    more.is_empty(),
-                    "{} has gained in {namespace}:\n{}",
-                    FRIENDS[friend],
-                    describe(&more)
-                );
+                assert!(more.is_empty(), "{name} has gained in {namespace}:\n{}", describe(&more));
             }
         }
     }
