@@ -10,6 +10,7 @@ use node_agent::images::{Image, Store};
 use crate::config::DEFAULT_DATA_DIR;
 use crate::ctl::aligned;
 use crate::names::image_dir;
+use crate::up::data_dir;
 
 /// What to do with images.
 #[derive(clap::Subcommand)]
@@ -56,7 +57,10 @@ pub struct Node {
 
 impl Node {
     fn store(&self) -> Result<Store> {
-        let dir = image_dir(&std::path::absolute(&self.data_dir)?);
+        let root = std::path::absolute(&self.data_dir)?;
+        // Images may be loaded before the node is started for the first time.
+        data_dir::make(&root)?;
+        let dir = image_dir(&root);
         Store::open(&dir, RealClock::shared())
             .with_context(|| format!("cannot open the images in {}", dir.display()))
     }

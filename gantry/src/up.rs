@@ -4,7 +4,7 @@
 //! them alone; `down` is what removes them.
 
 mod agent;
-mod data_dir;
+pub mod data_dir;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! The data directory: one process at a time, one format.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,11 +28,7 @@ impl DataDir {
     /// # Errors
     /// When it belongs to another running process or another version, or cannot be written.
     pub fn open(root: &Path) -> Result<Self> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(root)
-            .with_context(|| format!("cannot make the data directory {}", root.display()))?;
+        make(root)?;
         let mut lock = lock_file(root)?;
         let pid = match try_lock(root, &mut lock)? {
             None => None,
@@ -57,6 +53,19 @@ impl DataDir {
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
+}
+
+/// Makes the directory if it is not there, and root's alone if it is.
+///
+/// # Errors
+/// When it cannot be made or is somebody else's.
+pub fn make(root: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(root)
+        .and_then(|()| std::fs::set_permissions(root, Permissions::from_mode(0o700)))
+        .with_context(|| format!("cannot make the data directory {}", root.display()))
 }
 
 fn lock_file(root: &Path) -> Result<File> {
