@@ -29,6 +29,10 @@ const IDLE: &str = "HOLD_IDLE_CONNECTIONS";
 /// Where its certificates are.
 const IDLE_DIRECTORY: &str = "HOLD_IDLE_CONNECTIONS_DIRECTORY";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+/// What the server buffers of a header.
+const LONGEST_HEADER: usize = 8192 + 4096 * 100;
+/// More than comes in one piece: a header that is whole when it is looked at is read, however long.
+const READ_BYTES: usize = 200_000;
 /// More than any answer here takes, and less than a person waits.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -156,6 +160,27 @@ async fn hold(order: &str) {
     }
     println!("{IDLE}");
     let _ = std::io::stdin().read(&mut [0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_http_is_refused_in_words() {
+    let cluster = start(Timeouts::default()).await;
+    let long = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n",
+        "x".repeat(LONGEST_HEADER + READ_BYTES)
+    );
+    for (request, expect) in [
+        ("GET / HTTP/1.1\r\nno header\r\n\r\n", "400 Bad Request"),
+        (long.as_str(), "431 Request Header Fields Too Large"),
+    ] {
+        let mut stream = cluster.connect(b"http/1.1").await;
+        // A server that has seen enough answers and closes while more is sent.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let answer = rest(stream).await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with(&format!("HTTP/1.1 {expect}\r\n")) && body.starts_with(expect), "{answer}");
+    }
+    cluster.serves_others().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
