@@ -229,9 +229,6 @@ async fn a_fresh_cluster_has_its_classes_ranges_and_api_services() {
         "groupPriorityMinimum": 100, "versionPriority": 100, "service": {"namespace": "default", "name": "other"}}});
     let made = world.ask(&admin(), services, other).await;
     assert_eq!(made["spec"]["service"]["port"], 443);
-    let condition = &made["status"]["conditions"][0];
-    assert_eq!(
-        (&condition["status"], &condition["reason"]),
-        (&json!("False"), &json!("FailedDiscoveryCheck"))
-    );
+    // Whether the other server answers, nobody knows yet.
+    assert_eq!(made["status"], json!({}));
 }

@@ -1,3 +1,5 @@
+//! What objects are charged, by table.
+
 use serde_json::json;
 
 use super::*;

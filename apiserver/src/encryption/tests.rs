@@ -1,3 +1,5 @@
+//! What is sealed is opened by its key, at its place, and by nothing else.
+
 use component_base::clock::RealClock;
 
 use super::*;

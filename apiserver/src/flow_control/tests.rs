@@ -1,3 +1,5 @@
+//! Which schema and flow a request belongs to, and what seats cost when they are free.
+
 use serde_json::json;
 
 use super::*;

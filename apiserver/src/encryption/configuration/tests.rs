@@ -1,3 +1,5 @@
+//! Files that are taken, and what is said of others.
+
 use super::*;
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

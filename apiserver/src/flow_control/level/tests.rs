@@ -1,3 +1,5 @@
+//! Seats are shared fairly and never given twice.
+
 use proptest::prelude::*;
 use serde_json::json;
 
