@@ -70,9 +70,19 @@ impl<I: Index> Followed<I> {
         let mut index = I::default();
         let mut streams = Vec::new();
         for prefix in &self.prefixes {
-            let page = store.list(prefix, None, 0, None).await?;
-            page.entries.iter().for_each(|entry| index.put(entry));
-            streams.push(store.watch(prefix, page.revision).await?);
+            let after = match store.list(prefix, None, 0, None).await {
+                Ok(page) => {
+                    page.entries.iter().for_each(|entry| index.put(entry));
+                    page.revision
+                }
+                // A lost key must not keep the server from serving everything else.
+                Err(StoreError::Sealed(why)) => {
+                    tracing::error!(why, prefix, "is left out of decisions until it can be decrypted");
+                    store.revision()
+                }
+                Err(error) => return Err(error),
+            };
+            streams.push(store.watch(prefix, after).await?);
         }
         *self.index.write() = index;
         Ok(select_all(streams))
