@@ -166,7 +166,8 @@ impl Rule {
     fn problems(&self, number: usize) -> Vec<String> {
         let path = format!("rules[{number}]");
         let mut wrong = Vec::new();
-        if !self.non_resource_urls.is_empty() && !(self.resources.is_empty() && self.namespaces.is_empty()) {
+        let of_resources = !self.resources.is_empty() || !self.namespaces.is_empty();
+        if of_resources && !self.non_resource_urls.is_empty() {
             wrong.push(format!(
                 "{path}.nonResourceURLs: Invalid value: rules cannot apply to both regular resources and non-resource URLs"
             ));
