@@ -129,7 +129,7 @@ impl Controller for Quotas {
         let quotas = self.quotas.clone();
         let of = move |namespace: &str| -> Vec<Key> {
             let name = |quota: &ResourceQuota| quota.metadata.name.clone().unwrap_or_default();
-            quotas.in_namespace(namespace).iter().map(|quota| Key::new(namespace, &name(quota))).collect()
+            quotas.in_namespace(namespace).iter().map(|quota| Key::new(namespace, name(quota))).collect()
         };
         let of_pod = of.clone();
         wake.on(
