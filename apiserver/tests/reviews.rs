@@ -192,7 +192,7 @@ async fn signing_requests_carry_their_author_and_stay_as_they_are() {
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let request = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlJQgotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
     let csr = json!({"metadata": {"name": "me"}, "spec": {"request": request, "username": "root",
-        "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}});
+        "signerName": "example.com/own", "usages": ["client auth"]}});
     let made = world.ask(&admin(), path, csr).await;
     assert_eq!(made["spec"]["username"], "admin");
     assert_eq!(made["status"], json!({}));

@@ -172,7 +172,7 @@ fn policies() {
     let trial = Trial::of(
         "mutatingadmissionpolicy",
         json!({"metadata": {"name": "x"}, "spec": {"matchConstraints": constraints, "reinvocationPolicy": "Never",
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}}),
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/a'}]"}}]}}),
     );
     trial.refuses(
         json!({"spec": {"reinvocationPolicy": null, "mutations": [{"patchType": "JSONPatch", "applyConfiguration": {"expression": "x"}}, {}]}}),
