@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::cluster::Cluster;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 
 /// What is checked, and how.
 struct Check {
@@ -99,11 +99,7 @@ const CHECKS: &[Check] = &[
     check("3.2.1-2", "who did what can be found", At(writes_are_logged)),
     check("4.1.1-10", "files of the kubelet", At(keys_are_private)),
     check("4.2.1", "the node's API knows no anonymous callers", At(the_node_wants_a_certificate)),
-    check(
-        "4.2.2-3",
-        "the node's API asks the API server who may",
-        Never("it takes the API server's certificate and nobody else's"),
-    ),
+    check("4.2.2-3", "the node's API is the API server's alone", At(the_node_refuses_people)),
     check("4.2.4", "no read-only port", At(no_read_only_port)),
     check("4.2.5-8", "time limits of streams, iptables chains, host names, events", Never(NO_FLAG)),
     check("4.2.9-11", "certificates of the node, renewed", At(the_node_wants_a_certificate)),
@@ -164,14 +160,19 @@ fn keys_are_private(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A client without credentials but for what `user` adds.
+/// Asks for the API's versions without credentials but for a token.
 fn ask(cluster: &Cluster, address: &str, token: Option<&str>) -> Result<Result<(), kube::Error>> {
+    let token = token.map(|token| token.to_owned().into());
+    ask_as(cluster, address, AuthInfo { token, ..AuthInfo::default() })
+}
+
+/// Asks for the API's versions as somebody.
+fn ask_as(cluster: &Cluster, address: &str, user: AuthInfo) -> Result<Result<(), kube::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let file = Kubeconfig::read_from(cluster.kubeconfig())?;
         let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-        config.auth_info = kube::config::AuthInfo::default();
-        config.auth_info.token = token.map(|token| token.to_owned().into());
+        config.auth_info = user;
         config.cluster_url = address.parse()?;
         let client = kube::Client::try_from(config)?;
         Ok(client.list_core_api_versions().await.map(drop))
@@ -204,6 +205,16 @@ fn the_node_wants_a_certificate(cluster: &Cluster) -> Result<()> {
         Err(kube::Error::Api(status)) if status.code != 401 => bail!("answered {status:?}"),
         Err(_refused) => Ok(()),
         Ok(()) => bail!("somebody without a certificate was answered"),
+    }
+}
+
+fn the_node_refuses_people(cluster: &Cluster) -> Result<()> {
+    let issued = cluster.gantry(&["kubeconfig", "--user", "jane", "--group", "people"])?.success()?;
+    let user = Kubeconfig::from_yaml(&issued)?.auth_infos.pop().and_then(|named| named.auth_info);
+    let address = format!("https://127.0.0.1:{}", node_port(cluster)?);
+    match ask_as(cluster, &address, user.context("a user")?)? {
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+        other => bail!("answered {other:?}"),
     }
 }
 

@@ -91,6 +91,55 @@ async fn plant(server: &LocalService) {
     }
 }
 
+/// A server whose store, keys and log are in a directory.
+struct Running {
+    server: LocalService,
+    store: Arc<Embedded>,
+    shutdown: Shutdown,
+}
+
+async fn start(place: &Path, audit: Option<&Path>) -> Running {
+    let (clock, rng, shutdown) = (RealClock::shared(), Rng::seeded(1), Shutdown::new());
+    let pki = place.join("pki");
+    let mut config = scene::config_in(&pki, None, clock.now());
+    config.audit.log = audit.map(crate::audited::log);
+    let keys =
+        Encryption::own(&pki.join("encryption.yaml"), false, Arc::clone(&clock), rng.clone()).expect("keys");
+    let store = Embedded::open_sealed(&place.join("store"), Arc::clone(&clock), Limits::default(), keys)
+        .expect("a store");
+    let running =
+        apiserver::run(config, store.clone(), clock, rng, shutdown.clone()).await.expect("a server");
+    Running { server: running.local, store, shutdown }
+}
+
+#[tokio::test]
+async fn a_lost_key_costs_what_it_sealed_and_nothing_else() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (secrets, maps) = ("/api/v1/namespaces/default/secrets", "/api/v1/namespaces/default/configmaps");
+    let json = "application/json";
+    let Running { server, store, shutdown } = start(place.path(), None).await;
+    for path in [secrets, maps] {
+        let (code, answer) = raw(&server, "POST", path, json, &json!({"metadata": {"name": "one"}})).await;
+        assert_eq!(code, 201, "{answer}");
+    }
+    shutdown.trigger();
+    shutdown.drained().await;
+    store.close().await;
+    std::fs::remove_file(place.path().join("pki/encryption.yaml")).expect("the key is gone");
+
+    let Running { server, store, shutdown } = start(place.path(), None).await;
+    let (code, _) = raw(&server, "GET", &format!("{maps}/one"), json, &Value::Null).await;
+    assert_eq!(code, 200);
+    let (code, refusal) = raw(&server, "GET", ONE, json, &Value::Null).await;
+    assert_eq!(code, 500, "{refusal}");
+    assert!(refusal.contains("encryption.yaml"), "the file is named: {refusal}");
+    let (code, answer) = raw(&server, "POST", secrets, json, &json!({"metadata": {"name": "two"}})).await;
+    assert_eq!(code, 201, "{answer}");
+    shutdown.trigger();
+    shutdown.drained().await;
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_planted_secret_is_found_nowhere() {
     let log = Log::default();
@@ -101,23 +150,14 @@ async fn a_planted_secret_is_found_nowhere() {
         .finish()
         .init();
     let place = tempfile::tempdir().expect("a directory");
-    let (clock, rng, shutdown) = (RealClock::shared(), Rng::seeded(1), Shutdown::new());
-    let pki = place.path().join("pki");
-    let mut config = scene::config_in(&pki, None, clock.now());
     let audit = place.path().join("audit/audit.log");
-    config.audit.log = Some(crate::audited::log(&audit));
-    let keys =
-        Encryption::own(&pki.join("encryption.yaml"), false, Arc::clone(&clock), rng.clone()).expect("keys");
-    let directory = place.path().join("store");
-    let store =
-        Embedded::open_sealed(&directory, Arc::clone(&clock), Limits::default(), keys).expect("a store");
-    let running =
-        apiserver::run(config, store.clone(), clock, rng, shutdown.clone()).await.expect("a server");
-    plant(&running.local).await;
+    let Running { server, store, shutdown } = start(place.path(), Some(&audit)).await;
+    plant(&server).await;
     let mut all = Vec::new();
     files(place.path(), &mut all);
     assert!(all.iter().any(|path| path.ends_with("store.db-wal")), "{all:?}");
-    snapshot::save(&directory, &place.path().join("snapshot"), "1", "2026-01-01T00:00:00Z").expect("saved");
+    snapshot::save(&place.path().join("store"), &place.path().join("snapshot"), "1", "2026-01-01T00:00:00Z")
+        .expect("saved");
     shutdown.trigger();
     shutdown.drained().await;
     files(place.path(), &mut all);
