@@ -91,15 +91,15 @@ async fn plant(server: &LocalService) {
     }
 }
 
-/// A server whose store, keys and log are in a directory.
+/// A server whose store, keys and log are in a directory; keys come of the seed.
 struct Running {
     server: LocalService,
     store: Arc<Embedded>,
     shutdown: Shutdown,
 }
 
-async fn start(place: &Path, audit: Option<&Path>) -> Running {
-    let (clock, rng, shutdown) = (RealClock::shared(), Rng::seeded(1), Shutdown::new());
+async fn start(place: &Path, audit: Option<&Path>, seed: u64) -> Running {
+    let (clock, rng, shutdown) = (RealClock::shared(), Rng::seeded(seed), Shutdown::new());
     let pki = place.join("pki");
     let mut config = scene::config_in(&pki, None, clock.now());
     config.audit.log = audit.map(crate::audited::log);
@@ -117,7 +117,7 @@ async fn a_lost_key_costs_what_it_sealed_and_nothing_else() {
     let place = tempfile::tempdir().expect("a directory");
     let (secrets, maps) = ("/api/v1/namespaces/default/secrets", "/api/v1/namespaces/default/configmaps");
     let json = "application/json";
-    let Running { server, store, shutdown } = start(place.path(), None).await;
+    let Running { server, store, shutdown } = start(place.path(), None, 1).await;
     for path in [secrets, maps] {
         let (code, answer) = raw(&server, "POST", path, json, &json!({"metadata": {"name": "one"}})).await;
         assert_eq!(code, 201, "{answer}");
@@ -127,7 +127,7 @@ async fn a_lost_key_costs_what_it_sealed_and_nothing_else() {
     store.close().await;
     std::fs::remove_file(place.path().join("pki/encryption.yaml")).expect("the key is gone");
 
-    let Running { server, store, shutdown } = start(place.path(), None).await;
+    let Running { server, store, shutdown } = start(place.path(), None, 2).await;
     let (code, _) = raw(&server, "GET", &format!("{maps}/one"), json, &Value::Null).await;
     assert_eq!(code, 200);
     let (code, refusal) = raw(&server, "GET", ONE, json, &Value::Null).await;
@@ -151,7 +151,7 @@ async fn a_planted_secret_is_found_nowhere() {
         .init();
     let place = tempfile::tempdir().expect("a directory");
     let audit = place.path().join("audit/audit.log");
-    let Running { server, store, shutdown } = start(place.path(), Some(&audit)).await;
+    let Running { server, store, shutdown } = start(place.path(), Some(&audit), 1).await;
     plant(&server).await;
     let mut all = Vec::new();
     files(place.path(), &mut all);
