@@ -21,6 +21,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -270,12 +271,20 @@ fn tls(authority: &[u8]) -> Result<Arc<ClientConfig>, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let verifier = trust::verifier(roots(authority), authority)?;
+    let verifier = verifier(authority)?;
     Ok(Arc::new(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
 }
 
+/// Believes the authorities of a configuration, or this machine's, as Go's clients do.
+///
+/// # Errors
+/// When there is nobody to believe.
+pub(crate) fn verifier(authority: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    trust::verifier(roots(authority), authority)
+}
+
 /// The authorities of a configuration; if it names none, those of this machine.
-pub(crate) fn roots(authority: &[u8]) -> RootCertStore {
+fn roots(authority: &[u8]) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let pem = if authority.is_empty() {
         std::fs::read(SYSTEM_ROOTS).unwrap_or_default()

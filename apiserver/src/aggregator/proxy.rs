@@ -3,7 +3,6 @@
 //!
 //! Entry points: [`forward`] for a caller's request, [`get`] for the server's own questions.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use api::Status;
@@ -15,9 +14,6 @@ use http::header::{ACCEPT, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::ring;
 use tokio_rustls::TlsConnector;
 
 use super::Delegation;
@@ -109,12 +105,8 @@ async fn send(
 
 /// TLS as the front proxy, trusting the API service's authority, or whoever answers.
 pub(super) fn connector(pki: &Pki, authority: Option<&[u8]>) -> Result<TlsConnector, String> {
-    let verifier: Arc<dyn ServerCertVerifier> = match authority {
-        Some(pem) => {
-            let (roots, provider) = (webhook_client::roots(pem), Arc::new(ring::default_provider()));
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            verifier.map_err(|error| error.to_string())?
-        }
+    let verifier = match authority {
+        Some(pem) => webhook_client::verifier(pem)?,
         None => any_certificate::verifier(),
     };
     pki.front_proxy_config(verifier).map(TlsConnector::from).map_err(|error| error.to_string())

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 
 use super::event::Event;
 use super::{AuditError, count_error};
-use crate::webhook_client::roots;
+use crate::webhook_client::verifier;
 
 /// Tries of a batch before it is dropped (upstream's `DefaultRetryBackoffWithInitialDelay`).
 const TRIES: u32 = 5;
@@ -156,7 +156,8 @@ fn tls(cluster: &Value, user: &Value) -> Result<Arc<ClientConfig>, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let config = config.with_root_certificates(roots(&pem(cluster, "certificate-authority")?));
+    let judge = verifier(&pem(cluster, "certificate-authority")?)?;
+    let config = config.dangerous().with_custom_certificate_verifier(judge);
     let (certificate, key) = (pem(user, "client-certificate")?, pem(user, "client-key")?);
     if certificate.is_empty() {
         return Ok(Arc::new(config.with_no_client_auth()));
