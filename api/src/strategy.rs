@@ -19,6 +19,15 @@ pub struct Context {
     pub subresource: String,
 }
 
+/// What objects of a kind give away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// The rules they hold, to whoever is bound to them.
+    Rules,
+    /// The rules of the role they name, to their subjects.
+    Role,
+}
+
 /// Rules of one kind. Objects are whole JSON trees; `old` is the stored object.
 pub trait Strategy: Send + Sync {
     /// Fill defaults that the schema cannot express (they depend on other fields).
@@ -94,6 +103,22 @@ pub trait Strategy: Send + Sync {
     /// Whether a PUT to a missing name creates it.
     fn allow_create_on_update(&self) -> bool {
         false
+    }
+
+    /// Whether a delete answers with the object even when nothing of it is left (upstream's `ReturnDeletedObject`).
+    fn answers_deleted(&self) -> bool {
+        false
+    }
+
+    /// Whether `spec` says who created the object (`username`, `uid`, `groups`, `extra`): the server writes it,
+    /// whatever the creator claims, because it decides what the object may become.
+    fn names_requester(&self) -> bool {
+        false
+    }
+
+    /// What the objects give to others, which their writers must have themselves.
+    fn grants(&self) -> Option<Grant> {
+        None
     }
 
     /// How long an object is of use after its last write; `None` keeps it until somebody deletes it.

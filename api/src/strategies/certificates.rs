@@ -54,7 +54,10 @@ impl Strategy for CertificateSigningRequest {
         false
     }
 
-    /// Who asks is what the server knows, not what the request says: admission has written that down.
+    fn names_requester(&self) -> bool {
+        true
+    }
+
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
         object["status"] = json!({});
     }

@@ -320,6 +320,10 @@ impl Strategy for Event {
 pub struct ServiceAccount;
 
 impl Strategy for ServiceAccount {
+    fn answers_deleted(&self) -> bool {
+        true
+    }
+
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
         // Token secrets are not listed any more; a creator may name them for mounting.
         object::remove(object, "status");

@@ -32,6 +32,10 @@ pub(super) use volume::host_path;
 pub struct Pod;
 
 impl Strategy for Pod {
+    fn answers_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         defaults::default_pod(object);
     }

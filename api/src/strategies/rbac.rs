@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::check::{self, list, text};
 use crate::names;
 use crate::status::Cause;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, Grant, Strategy};
 
 use crate::rbac::GROUP;
 
@@ -16,6 +16,10 @@ pub struct Role {
 }
 
 impl Strategy for Role {
+    fn grants(&self) -> Option<Grant> {
+        Some(Grant::Rules)
+    }
+
     fn name_errors(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
     }
@@ -79,6 +83,10 @@ pub struct RoleBinding {
 }
 
 impl Strategy for RoleBinding {
+    fn grants(&self) -> Option<Grant> {
+        Some(Grant::Role)
+    }
+
     fn name_errors(&self, name: &str) -> Vec<String> {
         names::path_segment(name)
     }

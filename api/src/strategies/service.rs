@@ -21,6 +21,10 @@ const MAX_AFFINITY_SECONDS: i64 = 86_400;
 pub struct Service;
 
 impl Strategy for Service {
+    fn answers_deleted(&self) -> bool {
+        true
+    }
+
     fn name_errors(&self, name: &str) -> Vec<String> {
         names::dns1035_label(name)
     }

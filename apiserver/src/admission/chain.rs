@@ -98,11 +98,6 @@ pub(crate) async fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Re
 
 /// Admits a stream or a proxied request; its object is made of the query, as upstream's options of a connection are.
 pub(crate) async fn admit_connection(call: &Call, pairs: &[(String, String)]) -> Result<(), Status> {
-    let resource = match call.kind.plural.as_ref() {
-        "pods" => "Pod",
-        "services" => "Service",
-        _ => "Node",
-    };
     let (verb, flags, texts): (&str, &[&'static str], &[&'static str]) = match call.info.subresource.as_str()
     {
         "exec" => ("Exec", &["stdin", "stdout", "stderr", "tty"], &["container"]),
@@ -110,7 +105,7 @@ pub(crate) async fn admit_connection(call: &Call, pairs: &[(String, String)]) ->
         "portforward" => ("PortForward", &[], &[]),
         _ => ("Proxy", &[], &[]),
     };
-    let kind = format!("{resource}{verb}Options");
+    let kind = format!("{}{verb}Options", call.kind.kind);
     let mut options = Map::new();
     options.insert("kind".to_owned(), kind.as_str().into());
     options.insert("apiVersion".to_owned(), "v1".into());

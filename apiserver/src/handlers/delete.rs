@@ -14,10 +14,6 @@ use crate::negotiation::negotiate;
 use crate::output;
 use crate::registry::selection::Selection;
 
-/// Kinds whose delete answers with the object even when it is gone (upstream's `ReturnDeletedObject`).
-const ANSWER_WITH_OBJECT: [&str; 5] =
-    ["pods", "services", "serviceaccounts", "persistentvolumeclaims", "persistentvolumes"];
-
 /// Deletes one object.
 pub(crate) async fn respond(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let headers = request.headers().clone();
@@ -36,7 +32,7 @@ pub(crate) fn answer(
     headers: &http::HeaderMap,
     deleted: &Deleted,
 ) -> Result<Response<Body>, Status> {
-    if deleted.gone && !ANSWER_WITH_OBJECT.contains(&call.stored.plural.as_ref()) {
+    if deleted.gone && !call.stored.strategy.answers_deleted() {
         let details = output::details(&call.kind, &deleted.object);
         return Ok(output::success(StatusCode::OK, Some(details)));
     }

@@ -1,15 +1,13 @@
-//! Signing requests say who asked. That decides what may be signed, so the server writes it down itself.
+//! Some objects say who asked for them, and what becomes of them depends on it: the server writes it down itself.
 
 use serde_json::Value;
 
 use crate::call::Call;
 use crate::reviews::user_json;
 
-/// Replaces what a new signing request says of its author.
+/// Replaces what a new object says of its author, if objects of its kind say that.
 pub(super) fn record(call: &Call, object: &mut Value) {
-    if (call.stored.group.as_ref(), call.stored.plural.as_ref())
-        != ("certificates.k8s.io", "certificatesigningrequests")
-    {
+    if !call.stored.strategy.names_requester() {
         return;
     }
     let spec = api::object::section(object, "spec");

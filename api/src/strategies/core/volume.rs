@@ -43,6 +43,10 @@ const SOURCES: [&str; 22] = [
 pub struct PersistentVolume;
 
 impl Strategy for PersistentVolume {
+    fn answers_deleted(&self) -> bool {
+        true
+    }
+
     fn numbers_changes(&self, _has_status: bool) -> bool {
         false
     }
@@ -236,6 +240,10 @@ fn attributes_class(causes: &mut Vec<Cause>, new: &Value, old: &Value) {
 pub struct PersistentVolumeClaim;
 
 impl Strategy for PersistentVolumeClaim {
+    fn answers_deleted(&self) -> bool {
+        true
+    }
+
     fn numbers_changes(&self, _has_status: bool) -> bool {
         false
     }

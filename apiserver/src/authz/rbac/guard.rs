@@ -4,6 +4,7 @@
 //! Entry point: [`check`]. Source: upstream's `pkg/registry/rbac/{escalation_check.go,*/policybased}`.
 
 use api::rbac::{GROUP, PolicyRule, describe, missing, quoted};
+use api::strategy::Grant;
 use api::{Status, object};
 use serde_json::Value;
 
@@ -16,16 +17,15 @@ use crate::call::Call;
 /// # Errors
 /// 403 with what is missing, 404 for a role that is not there.
 pub(crate) async fn check(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), Status> {
-    let is_role = match call.stored.plural.as_ref() {
-        "roles" | "clusterroles" if call.stored.group == GROUP => true,
-        "rolebindings" | "clusterrolebindings" if call.stored.group == GROUP => false,
-        _ => return Ok(()),
-    };
+    let Some(grant) = call.stored.strategy.grants() else { return Ok(()) };
     let privileged = call.user.groups.iter().any(|group| group == PRIVILEGED_GROUP);
     if privileged || old.is_some_and(|old| only_collected(new, old)) {
         return Ok(());
     }
-    if is_role { role(call, new, old).await } else { binding(call, new).await }
+    match grant {
+        Grant::Rules => role(call, new, old).await,
+        Grant::Role => binding(call, new).await,
+    }
 }
 
 /// Whether only what the garbage collector writes differs.
