@@ -11,7 +11,6 @@ mod claims;
 mod client_certificate;
 mod configuration;
 mod credentials;
-mod https;
 mod impersonation;
 pub(crate) mod jwt;
 mod key_set;

@@ -36,6 +36,7 @@ mod request;
 mod reviews;
 mod serve;
 mod subresources;
+mod transport;
 mod warnings;
 mod webhook_client;
 

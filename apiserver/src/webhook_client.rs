@@ -3,59 +3,40 @@
 //! Entry point: [`post`]. A Service is reached at a ready endpoint, so that it works wherever this server
 //! runs, and must show a certificate for `NAME.NAMESPACE.svc`. Connections are kept and used again.
 
-mod connection;
-mod trust;
-
 use std::collections::BTreeMap;
-use std::error::Error as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use api::object;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST};
-use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http::Request;
+use http::header::HOST;
 use parking_lot::Mutex;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
 use crate::call::Server;
-use connection::Connector;
+use crate::transport::{self, Client};
 
 /// Upstream's default for calls whose configuration names no time.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer read: upstream's limit for webhook responses is that of a request body.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Authorities this machine trusts, for configurations without a `caBundle`.
-const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Clients for more configurations than this are made anew: each keeps connections open.
 const MAX_CLIENTS: usize = 128;
 
-type Pool = Client<Connector, Full<Bytes>>;
-
 /// Clients that were used, by the name and the authority they trust, each with its open connections.
 #[derive(Default)]
-pub(crate) struct Clients(Mutex<BTreeMap<(String, Vec<u8>), Pool>>);
+pub(crate) struct Clients(Mutex<BTreeMap<(String, Vec<u8>), Client>>);
 
 impl Clients {
-    fn get(&self, name: &str, authority: &[u8]) -> Result<Pool, String> {
+    fn get(&self, name: &str, authority: &[u8]) -> Result<Client, String> {
         let key = (name.to_owned(), authority.to_vec());
         if let Some(known) = self.0.lock().get(&key) {
             return Ok(known.clone());
         }
-        let tls = tls(authority)?;
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
-        let client = Client::builder(TokioExecutor::new()).build(Connector { tls, name });
+        let client = Client::new(transport::tls(authority, None)?, Some(name.to_owned()));
         let mut clients = self.0.lock();
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
@@ -144,7 +125,7 @@ pub(crate) async fn post(
     let named = |error: String| format!("Post {url:?}: {error}");
     tokio::select! {
         outcome = exchange(server, target, &path, review) => match outcome {
-            Ok(answer) => read(answer),
+            Ok(answer) => transport::document(answer),
             Err(error) => Err(named(error)),
         },
         () = server.clock.sleep(timeout) => Err(named("context deadline exceeded".to_owned())),
@@ -161,47 +142,8 @@ async fn exchange(
     let (address, port, name) = locate(server, target).await?;
     let client = server.webhook_clients.get(&name, &target.authority)?;
     let address = if address.contains(':') { format!("[{address}]") } else { address };
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(format!("https://{address}:{port}{path}"))
-        .header(HOST, target.authority())
-        .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT, "application/json, */*")
-        .body(Full::new(Bytes::from(review.to_string())))
-        .map_err(|error| error.to_string())?;
-    let answer = client.request(request).await.map_err(|error| root(&error))?;
-    let code = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await.map_err(|e| e.to_string())?;
-    Ok((code, body.to_bytes()))
-}
-
-/// What is at the bottom of a client's error.
-fn root(error: &hyper_util::client::legacy::Error) -> String {
-    let mut source = error.source();
-    let mut text = error.to_string();
-    while let Some(inner) = source {
-        text = inner.to_string();
-        source = inner.source();
-    }
-    // Go's word for a peer that hangs up.
-    if text.contains("connection closed before message completed") { "EOF".to_owned() } else { text }
-}
-
-/// The review in an answer.
-fn read((code, bytes): (http::StatusCode, Bytes)) -> Result<Value, String> {
-    if !code.is_success() {
-        return Err(match code.as_u16() {
-            404 => "the server could not find the requested resource".to_owned(),
-            400 => "the server rejected our request for an unknown reason".to_owned(),
-            _ => format!(
-                "an error on the server ({:?}) has prevented the request from succeeding",
-                String::from_utf8_lossy(bytes.get(..2048).unwrap_or(&bytes)).trim()
-            ),
-        });
-    }
-    api::codec::json::decode(&bytes)
-        .map(|tree| tree.value)
-        .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))
+    let url = format!("https://{address}:{port}{path}");
+    client.exchange(Request::post(url).header(HOST, target.authority()), Some(review), MAX_BYTES).await
 }
 
 /// Address, port and the name the certificate must carry.
@@ -264,36 +206,4 @@ async fn ready(
             .extend(number.into_iter().flat_map(|port| addresses.clone().map(move |a| (a.to_owned(), port))));
     }
     Ok(found)
-}
-
-/// Trusts what a configuration says, or what this machine does.
-fn tls(authority: &[u8]) -> Result<Arc<ClientConfig>, String> {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let verifier = verifier(authority)?;
-    Ok(Arc::new(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
-}
-
-/// Believes the authorities of a configuration, or this machine's, as Go's clients do.
-///
-/// # Errors
-/// When there is nobody to believe.
-pub(crate) fn verifier(authority: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    trust::verifier(roots(authority), authority)
-}
-
-/// The authorities of a configuration; if it names none, those of this machine.
-fn roots(authority: &[u8]) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let pem = if authority.is_empty() {
-        std::fs::read(SYSTEM_ROOTS).unwrap_or_default()
-    } else {
-        authority.to_vec()
-    };
-    for certificate in CertificateDer::pem_slice_iter(&pem).flatten() {
-        // One that cannot be used does not spoil the others.
-        let _ = roots.add(certificate);
-    }
-    roots
 }

@@ -20,7 +20,7 @@ use super::Delegation;
 use crate::call::Server;
 use crate::node_proxy::{any_certificate, dial};
 use crate::relay::{self, Onward};
-use crate::{output, webhook_client};
+use crate::{output, transport, webhook_client};
 
 /// The largest document read: OpenAPI of a large server is a few megabytes.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -106,7 +106,7 @@ async fn send(
 /// TLS as the front proxy, trusting the API service's authority, or whoever answers.
 pub(super) fn connector(pki: &Pki, authority: Option<&[u8]>) -> Result<TlsConnector, String> {
     let verifier = match authority {
-        Some(pem) => webhook_client::verifier(pem)?,
+        Some(pem) => transport::verifier(pem)?,
         None => any_certificate::verifier(),
     };
     pki.front_proxy_config(verifier).map(TlsConnector::from).map_err(|error| error.to_string())

@@ -6,15 +6,20 @@
 use std::time::Duration;
 
 use component_base::jws::{Jws, VerifyingKey};
+use http::Request;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::configuration::Issuer;
-use super::https::Client;
 use crate::call::Server;
+use crate::transport::{Client, tls};
 
 /// An issuer is not asked again sooner: forged tokens must not become its problem.
 const PAUSE: Duration = Duration::from_secs(10);
+/// For a whole exchange (upstream's client of issuers).
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// No document about keys is larger.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Where keys are, and those that are known.
 #[derive(Debug)]
@@ -36,7 +41,7 @@ impl KeySet {
     /// Nothing known yet.
     pub(super) fn new(issuer: &Issuer) -> Result<Self, String> {
         Ok(Self {
-            client: Client::new(&issuer.authority, None, None)?,
+            client: Client::new(tls(issuer.authority.as_bytes(), None)?, None),
             issuer: issuer.url.clone(),
             discovery_url: issuer.discovery_url.clone(),
             known: Mutex::default(),
@@ -77,7 +82,15 @@ impl KeySet {
     }
 
     async fn document(&self, server: &Server, url: &str) -> Result<Value, String> {
-        let (code, bytes) = self.client.exchange(server, url, None).await?;
+        if !url.starts_with("https://") {
+            return Err(format!("Get {url:?}: expected an https URL"));
+        }
+        let asked = self.client.exchange(Request::get(url), None, MAX_BYTES);
+        let answer = tokio::select! {
+            answer = asked => answer,
+            () = server.clock.sleep(TIMEOUT) => Err("context deadline exceeded".to_owned()),
+        };
+        let (code, bytes) = answer.map_err(|problem| format!("Get {url:?}: {problem}"))?;
         if !code.is_success() {
             return Err(format!("{url:?}: {code}"));
         }

@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use component_base::user::UserInfo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::https::Client;
 use super::settings::SettingsError;
 use super::{Known, Outcome};
 use crate::call::Server;
+use crate::transport::{self, Remote};
 
+/// How long an answer may take (upstream's `defaultRequestTimeout`).
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an answer is good (`--authentication-token-webhook-cache-ttl`).
 const LIFE: Duration = Duration::from_secs(120);
 /// Answers kept at most; when there are more, all are forgotten.
@@ -29,8 +29,7 @@ type Answer = Result<Option<(UserInfo, Vec<String>)>, String>;
 
 /// A server that reviews tokens.
 pub(super) struct TokenWebhook {
-    url: String,
-    client: Client,
+    remote: Remote,
     /// Answers by the digest of token and audiences, with the end of their life by the monotonic clock.
     kept: Mutex<BTreeMap<[u8; 32], (Duration, Answer)>>,
 }
@@ -38,32 +37,15 @@ pub(super) struct TokenWebhook {
 impl TokenWebhook {
     /// Reads a kubeconfig: the server of its current context.
     pub(super) fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|detail| SettingsError::Content { path: path.to_owned(), detail })
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let file: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
-        let context = named(&file["contexts"], &file["current-context"], "context")?;
-        let cluster = named(&file["clusters"], &context["cluster"], "cluster")?;
-        let user = named(&file["users"], &context["user"], "user").unwrap_or_default();
-        let url = cluster["server"].as_str().ok_or("its cluster has no server")?.to_owned();
-        let (certificate, key) = (content(&user, "client-certificate")?, content(&user, "client-key")?);
-        let identity = (!certificate.is_empty()).then_some((certificate.as_str(), key.as_str()));
-        let bearer = user["token"].as_str().map(str::to_owned);
-        let client = Client::new(&content(&cluster, "certificate-authority")?, identity, bearer)?;
-        Ok(Self { url, client, kept: Mutex::default() })
+        let remote = Remote::read(path);
+        let remote = remote.map_err(|detail| SettingsError::Content { path: path.to_owned(), detail })?;
+        Ok(Self { remote, kept: Mutex::default() })
     }
 
     async fn ask(&self, server: &Server, token: &str, audiences: &[String]) -> Answer {
         let review = json!({"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1",
             "metadata": {"creationTimestamp": null}, "spec": {"token": token, "audiences": audiences}, "status": {"user": {}}});
-        let (code, bytes) = self.client.exchange(server, &self.url, Some(review.to_string())).await?;
-        if !code.is_success() {
-            return Err(format!("the webhook for tokens answered {code}"));
-        }
-        let answer: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        let answer = transport::document(self.remote.post(&server.clock, &review, TIMEOUT).await?)?;
         answered(&answer["status"], audiences)
     }
 }
@@ -100,24 +82,6 @@ fn answered(status: &Value, audiences: &[String]) -> Answer {
 
 fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-/// The entry of a kubeconfig's list.
-fn named(list: &Value, name: &Value, kind: &str) -> Result<Value, String> {
-    let found = list.as_array().into_iter().flatten().find(|entry| entry["name"] == *name);
-    found.map(|entry| entry[kind].clone()).ok_or_else(|| format!("it has no {kind} {name}"))
-}
-
-/// A part of a kubeconfig that stands in it or in a file.
-fn content(entry: &Value, key: &str) -> Result<String, String> {
-    if let Some(encoded) = entry[format!("{key}-data")].as_str() {
-        let bytes = STANDARD.decode(encoded).map_err(|error| format!("{key}-data: {error}"))?;
-        return String::from_utf8(bytes).map_err(|error| format!("{key}-data: {error}"));
-    }
-    match entry[key].as_str() {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}")),
-        None => Ok(String::new()),
-    }
 }
 
 pub(super) async fn authenticate(server: &Server, token: &str, audiences: &[String]) -> Outcome {
@@ -163,15 +127,5 @@ mod tests {
         assert_eq!(of(json!({"authenticated": true, "user": user, "audiences": ["c"]})), Ok(None));
         assert_eq!(of(json!({"authenticated": false})), Ok(None));
         assert_eq!(of(json!({"error": "why"})), Err("why".to_owned()));
-    }
-
-    #[test]
-    fn a_kubeconfig_says_where() {
-        let good = "clusters: [{name: c, cluster: {server: 'https://h/x'}}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\nusers: [{name: u, user: {token: t}}]";
-        assert_eq!(TokenWebhook::parse(good).expect("good").url, "https://h/x");
-        for bad in ["{}", "clusters: []", "current-context: x\ncontexts: [{name: x, context: {cluster: c}}]"]
-        {
-            assert!(TokenWebhook::parse(bad).is_err(), "{bad}");
-        }
     }
 }

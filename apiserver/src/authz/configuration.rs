@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Authorizer;
 use super::Verdict;
 use super::webhook::{self, Webhook};
+use crate::transport::Remote;
 
 const VERSIONS: [&str; 3] =
     ["apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1", "apiserver.config.k8s.io/v1alpha1"];
@@ -122,8 +123,8 @@ impl Reader {
         let policy = self.one_of(&field("failurePolicy"), &webhook["failurePolicy"], &["NoOpinion", "Deny"]);
         let conditions = self.conditions(path, webhook);
         let kubeconfig = self.connection(path, &webhook["connectionInfo"]);
-        let target = match webhook::target(&kubeconfig?) {
-            Ok(target) => target,
+        let remote = match Remote::read(&kubeconfig?) {
+            Ok(remote) => remote,
             Err(problem) => {
                 let field = field("connectionInfo.kubeConfigFile");
                 let detail = format!("error loading file: {problem}");
@@ -142,7 +143,7 @@ impl Reader {
             on_error,
             conditions,
         };
-        (self.causes.len() == before).then(|| Webhook::new(settings, target))
+        (self.causes.len() == before).then(|| Webhook::new(settings, remote))
     }
 
     /// How long an answer is kept; zero if not at all.

@@ -1,11 +1,10 @@
 //! Asks a server elsewhere: a `SubjectAccessReview` is posted, the answer kept for a while.
 //!
-//! Entry points: [`Webhook::authorize`] and, at start, [`target`] and [`compile`]. Source: upstream's
+//! Entry points: [`Webhook::authorize`] and, at start, [`compile`]. Source: upstream's
 //! `plugin/pkg/authorizer/webhook` and `pkg/authorization/cel`.
 
 mod cache;
 
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 use super::{Attributes, Decision, Selectors, Verdict, aggregate};
 use crate::call::Server;
 use crate::reviews::user_json;
-use crate::webhook_client::{self, Target};
+use crate::transport::{self, Remote};
 use cache::Cache;
 
 /// A wish with longer texts than this is asked every time (upstream's `maxControlledAttrCacheSize`).
@@ -45,38 +44,8 @@ pub(super) struct Settings {
 /// An authorizer elsewhere.
 pub(crate) struct Webhook {
     settings: Settings,
-    target: Target,
+    remote: Remote,
     cache: Mutex<Cache>,
-}
-
-/// Where a kubeconfig file says the webhook is.
-///
-/// # Errors
-/// What of the file cannot be used.
-pub(super) fn target(kubeconfig: &Path) -> Result<Target, String> {
-    let text = std::fs::read(kubeconfig).map_err(|error| error.to_string())?;
-    let config = api::codec::yaml::decode(&text).map_err(|error| error.to_string())?.value;
-    let named = |list: &str, name: &Value| {
-        let items = config[list].as_array().into_iter().flatten();
-        items.into_iter().find(|item| item["name"] == *name).cloned().unwrap_or_default()
-    };
-    let context = named("contexts", &config["current-context"])["context"].clone();
-    let cluster = named("clusters", &context["cluster"])["cluster"].clone();
-    let user = named("users", &context["user"])["user"].clone();
-    if user.as_object().is_some_and(|user| !user.is_empty()) {
-        return Err("credentials for webhooks are not supported: the user must be empty".to_owned());
-    }
-    let authority = match cluster["certificate-authority"].as_str() {
-        Some(path) => {
-            let path = kubeconfig.parent().unwrap_or(Path::new("/")).join(path);
-            let pem = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem).into()
-        }
-        None => cluster["certificate-authority-data"].clone(),
-    };
-    let url = cluster["server"].as_str().filter(|url| url.starts_with("https://"));
-    let url = url.ok_or("the cluster of the current context must have an https:// server")?;
-    Ok(Target::of(&json!({"url": url, "caBundle": authority})))
 }
 
 /// Compiles a match condition.
@@ -122,8 +91,8 @@ fn request_type() -> Arc<DeclType> {
 }
 
 impl Webhook {
-    pub(super) fn new(settings: Settings, target: Target) -> Self {
-        Self { settings, target, cache: Mutex::default() }
+    pub(super) fn new(settings: Settings, remote: Remote) -> Self {
+        Self { settings, remote, cache: Mutex::default() }
     }
 
     /// Asks, unless a condition does not hold or the answer is known.
@@ -149,8 +118,8 @@ impl Webhook {
             "kind": "SubjectAccessReview", "apiVersion": format!("authorization.k8s.io/{}", self.settings.version),
             "metadata": {}, "spec": self.versioned(spec), "status": {"allowed": false},
         });
-        let answer = webhook_client::post(server, &self.target, &review, Some(self.settings.timeout)).await;
-        let status = match answer {
+        let answer = self.remote.post(&server.clock, &review, self.settings.timeout).await;
+        let status = match answer.and_then(transport::document) {
             Ok(mut answer) => answer["status"].take(),
             Err(error) => {
                 tracing::warn!(
@@ -309,7 +278,7 @@ mod tests {
             on_error: Verdict::Deny,
             conditions,
         };
-        Webhook::new(settings, Target::of(&json!({"url": "https://127.0.0.1:1"})))
+        Webhook::new(settings, Remote::nowhere())
     }
 
     #[test]

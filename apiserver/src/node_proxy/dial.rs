@@ -14,13 +14,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::any_certificate;
 use super::target::Target;
+use crate::transport::connect;
 
 /// A node that does not answer its phone is reported, not waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,28 +112,11 @@ pub(crate) async fn dial(
     port: u16,
     tls: Option<(&TlsConnector, &str)>,
 ) -> Result<SendRequest<Body>, String> {
-    let connected = tokio::select! {
-        connected = connect(host, port, tls) => connected,
-        () = clock.sleep(CONNECT_TIMEOUT) => Err("i/o timeout".to_owned()),
+    let stream = tokio::select! {
+        connected = connect(host, port, tls) => connected?,
+        () = clock.sleep(CONNECT_TIMEOUT) => return Err(format!("dial tcp {host}:{port}: i/o timeout")),
     };
-    connected.map_err(|problem| format!("dial tcp {host}:{port}: {problem}"))
-}
-
-async fn connect(
-    host: &str,
-    port: u16,
-    tls: Option<(&TlsConnector, &str)>,
-) -> Result<SendRequest<Body>, String> {
-    let stream = TcpStream::connect((host, port)).await;
-    let stream = stream.map_err(|error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        _ => error.to_string(),
-    })?;
-    // Keystrokes of an interactive shell must not wait for more of them.
-    let _ = stream.set_nodelay(true);
-    let Some((connector, name)) = tls else { return handshake(stream).await };
-    let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
-    handshake(connector.connect(name, stream).await.map_err(|error| error.to_string())?).await
+    handshake(stream).await
 }
 
 async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, String>

@@ -16,6 +16,9 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
+/// Authorities this machine trusts.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 #[derive(Debug)]
 struct Verifier {
     authorities: Arc<WebPkiServerVerifier>,
@@ -23,11 +26,12 @@ struct Verifier {
     named: Vec<CertificateDer<'static>>,
 }
 
-/// Believes `roots`, and the certificates in a configuration's PEM themselves.
+/// Believes these authorities (PEM), or those of this machine if there are none, as Go's clients do.
 ///
 /// # Errors
 /// When there is nobody to believe.
-pub(super) fn verifier(roots: RootCertStore, pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String> {
+pub(crate) fn verifier(pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    let roots = roots(pem);
     if roots.is_empty() {
         return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
     }
@@ -36,6 +40,15 @@ pub(super) fn verifier(roots: RootCertStore, pem: &[u8]) -> Result<Arc<dyn Serve
     let authorities = authorities.map_err(|error| error.to_string())?;
     let named = CertificateDer::pem_slice_iter(pem).flatten().collect();
     Ok(Arc::new(Verifier { authorities, named }))
+}
+
+fn roots(pem: &[u8]) -> RootCertStore {
+    let machine = if pem.is_empty() { std::fs::read(SYSTEM_ROOTS).unwrap_or_default() } else { Vec::new() };
+    let mut roots = RootCertStore::empty();
+    let pem = if pem.is_empty() { &machine } else { pem };
+    // One that cannot be used does not spoil the others.
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).flatten());
+    roots
 }
 
 /// Whether a certificate that is believed as such is for this name and this time.
@@ -93,7 +106,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::webhook_client::roots;
 
     /// Self-signed, an authority, for `hook.default.svc`, from November 2026 for a hundred years.
     const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----\n\
@@ -111,7 +123,7 @@ sQyGqH3FAEstGB/wD3RwWZcEIKRp/2g=\n\
 
     #[test]
     fn a_certificate_may_be_its_own_authority() {
-        let verifier = verifier(roots(PEM), PEM).expect("a verifier");
+        let verifier = verifier(PEM).expect("a verifier");
         let certificate = CertificateDer::from_pem_slice(PEM).expect("a certificate");
         let judge = |name: &str, seconds: u64| {
             let name = ServerName::try_from(name.to_owned()).expect("a name");
@@ -127,7 +139,7 @@ sQyGqH3FAEstGB/wD3RwWZcEIKRp/2g=\n\
 
     #[test]
     fn a_bundle_without_certificates_is_named() {
-        let error = verifier(roots(b"junk"), b"junk").expect_err("nobody");
+        let error = verifier(b"junk").expect_err("nobody");
         assert_eq!(error, "unable to load root certificates: unable to parse bytes as PEM block");
     }
 }

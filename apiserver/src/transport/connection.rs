@@ -1,8 +1,7 @@
-//! A TLS connection to a webhook, for a pool of them.
+//! Opening a connection, with TLS or without, and the same for a pool of them.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -10,35 +9,53 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
+/// Bytes to and from a server.
+type Bytes = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// Connects, with TLS to somebody of a name if asked for.
+///
+/// # Errors
 /// Why there is no connection, in the words of Go's client.
+pub(crate) async fn connect(
+    host: &str,
+    port: u16,
+    tls: Option<(&TlsConnector, &str)>,
+) -> Result<Bytes, String> {
+    let dial = |error: io::Error| format!("dial tcp {host}:{port}: connect: {}", words(&error));
+    let stream = TcpStream::connect((host, port)).await.map_err(dial)?;
+    // A question is one write and its answer the next, and keystrokes of an interactive shell must not wait for more.
+    let _ = stream.set_nodelay(true);
+    let Some((connector, name)) = tls else { return Ok(Either::Left(stream)) };
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
+    connector.connect(name, stream).await.map(Either::Right).map_err(|error| refusal(&error))
+}
+
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unreachable(String);
 
-/// Connects to the address in a URI and expects a certificate for a fixed name there.
+/// Connects to the address in a URI.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) tls: Arc<ClientConfig>,
-    pub(super) name: ServerName<'static>,
+    pub(super) tls: TlsConnector,
+    /// Whose certificate is expected; the URI's host if there is none.
+    pub(super) name: Option<String>,
 }
 
 impl Connector {
     async fn connect(self, uri: Uri) -> Result<Stream, Unreachable> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = uri.port_u16().unwrap_or(443);
-        let dial =
-            |error: io::Error| Unreachable(format!("dial tcp {host}:{port}: connect: {}", words(&error)));
-        let stream = TcpStream::connect((host, port)).await.map_err(dial)?;
-        // A review is one write and its answer the next: nothing is gained by waiting.
-        let _ = stream.set_nodelay(true);
-        let stream = TlsConnector::from(self.tls).connect(self.name, stream).await;
-        stream.map(|stream| Stream(TokioIo::new(stream))).map_err(|error| Unreachable(refusal(&error)))
+        let secure = uri.scheme_str() != Some("http");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let tls = secure.then(|| (&self.tls, self.name.as_deref().unwrap_or(host)));
+        connect(host, port, tls).await.map(|stream| Stream(TokioIo::new(stream))).map_err(Unreachable)
     }
 }
 
@@ -86,7 +103,7 @@ impl tower::Service<Uri> for Connector {
 }
 
 /// An open connection.
-pub(super) struct Stream(TokioIo<TlsStream<TcpStream>>);
+pub(super) struct Stream(TokioIo<Bytes>);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
