@@ -46,7 +46,7 @@ use issue::Draft;
 use leaf::{Leaf, Plan};
 
 /// How long what is signed here is valid.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     /// Of a certificate.
     pub certificate: SignedDuration,

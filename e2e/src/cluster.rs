@@ -23,6 +23,8 @@ pub struct Cluster {
     etcd: Option<Etcd>,
     dir: tempfile::TempDir,
     bind: String,
+    /// Further flags of `gantry up`.
+    flags: Vec<String>,
     process: Option<Child>,
 }
 
@@ -32,6 +34,14 @@ impl Cluster {
     /// # Errors
     /// When the environment is not as `cargo xtask test` makes it, or the cluster does not get ready.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with further flags of `gantry up`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(flags: &[&str]) -> Result<Self> {
         let gantry =
             PathBuf::from(std::env::var("GANTRY_BINARY").context("GANTRY_BINARY; use `cargo xtask test`")?);
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -42,7 +52,8 @@ impl Cluster {
             Ok("embedded") | Err(_) => None,
             Ok(other) => bail!("GANTRY_E2E_STORE={other}: the clusters' store is `embedded` or `etcd`"),
         };
-        let mut cluster = Self { gantry, etcd, dir, bind: format!("127.0.0.1:{port}"), process: None };
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut cluster = Self { gantry, etcd, dir, bind: format!("127.0.0.1:{port}"), flags, process: None };
         let images = std::env::var("GANTRY_IMAGES").context("GANTRY_IMAGES; use `cargo xtask test`")?;
         let mut load = vec!["image".to_owned(), "load".to_owned()];
         for entry in std::fs::read_dir(&images).with_context(|| format!("cannot read {images}"))? {
@@ -98,6 +109,7 @@ impl Cluster {
         let child = Command::new(&self.gantry)
             .args(["up", "--bind", &self.bind, "--node-name", "node-1", "--store", &engine, "--data-dir"])
             .arg(self.data_dir())
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(std::fs::File::create(&ready)?)
             .stderr(log)

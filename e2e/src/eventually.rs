@@ -37,6 +37,15 @@ pub fn always(what: &str, span: Duration, mut look: impl FnMut() -> Result<()>) 
     Ok(())
 }
 
+/// Acts again and again for `span`, with pauses in between.
+pub fn repeatedly(span: Duration, interval: Duration, mut act: impl FnMut()) {
+    let start = Instant::now();
+    while start.elapsed() < span {
+        act();
+        pause(interval);
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the interval between two looks at another process")]
 fn pause(interval: Duration) {
     std::thread::sleep(interval);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use api::quantity::Quantity;
+use component_base::tls::Lifetimes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,9 @@ pub struct Flags {
     /// Addresses of services [default: 10.43.0.0/16].
     #[arg(long, value_name = "CIDR")]
     pub service_cidr: Option<String>,
+    /// How long certificates are good that the cluster issues for itself; they are renewed in time [default: 8760h].
+    #[arg(long, value_name = "DURATION")]
+    pub certificate_validity_period: Option<String>,
     #[command(flatten)]
     pub api_server: ApiServer,
     /// Admission plugins to run although they are off by default; may be repeated.
@@ -100,6 +104,8 @@ pub struct File {
     pub pod_cidr: Option<String>,
     /// Addresses of services.
     pub service_cidr: Option<String>,
+    /// How long certificates are good that the cluster issues for itself, such as `2160h`.
+    pub certificate_validity_period: Option<String>,
     /// What only some clusters need of the API server.
     pub api_server: Option<ApiServer>,
     /// Admission plugins to run although they are off by default.
@@ -219,6 +225,8 @@ pub struct Config {
     pub pod_cidr: String,
     /// Addresses of services.
     pub service_cidr: String,
+    /// How long what the cluster signs for itself is good.
+    pub lifetimes: Lifetimes,
     /// What only some clusters need of the API server.
     pub api_server: ApiServer,
     /// Which admission plugins run.
@@ -276,9 +284,27 @@ impl Flags {
             kubeconfig_out: self.kubeconfig_out.or(file.kubeconfig_out),
             pod_cidr: cidr(self.pod_cidr, file.pod_cidr, "10.42.0.0/16")?,
             service_cidr: cidr(self.service_cidr, file.service_cidr, "10.43.0.0/16")?,
+            lifetimes: lifetimes(
+                self.certificate_validity_period.or(file.certificate_validity_period).as_deref(),
+            )?,
             api_server: self.api_server.or(file.api_server.unwrap_or_default()),
         })
     }
+}
+
+/// Certificates cannot be renewed more than once a second, and not all at the same moment.
+const SHORTEST_VALIDITY: Duration = Duration::from_secs(5);
+
+fn lifetimes(text: Option<&str>) -> Result<Lifetimes> {
+    let usual = Lifetimes::default();
+    let Some(text) = text else { return Ok(usual) };
+    let nanos = api::time::parse_go_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+    let life = nanos.map(Duration::from_nanos).filter(|life| *life >= SHORTEST_VALIDITY);
+    let life = life.and_then(|life| life.try_into().ok()).filter(|life| *life <= usual.authority);
+    let certificate = life.with_context(|| {
+        format!("--certificate-validity-period {text}: expected a duration from 5s to 87600h, such as 2160h")
+    })?;
+    Ok(Lifetimes { certificate, ..usual })
 }
 
 fn read(path: &Path) -> Result<serde_json::Value> {
@@ -361,6 +387,8 @@ mod tests {
             ("historySize=much", "at least 1Mi"),
             ("store=etcd=https://a:1", "TLS"),
             ("store=etcd=http://a:1,", "expected http://HOST:PORT"),
+            ("certificateValidityPeriod=4s", "--certificate-validity-period 4s: expected a duration from 5s"),
+            ("certificateValidityPeriod=99999h", "to 87600h"),
             ("podCidr=10.0.0.0", "10.0.0.0"),
             ("bind", "KEY=VALUE"),
         ] {

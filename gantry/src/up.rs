@@ -135,7 +135,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
         std::slice::from_ref(&config.node_name),
         &[config.advertise, config.bind.ip(), service_range.address(1).into()],
     );
-    let pki = Arc::new(Pki::open(&data_dir.path("pki"), &names, base.clock.now())?);
+    let pki = Arc::new(Pki::open_with(&data_dir.path("pki"), &names, base.clock.now(), config.lifetimes)?);
     let server = apiserver::run(
         apiserver::Config {
             bind: Some(config.bind),
