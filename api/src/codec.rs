@@ -34,13 +34,61 @@ pub enum DecodeError {
     MediaType(String),
 }
 
-/// A tree and the paths of keys that occurred twice in it (the last one won).
+/// A tree and the keys that occurred twice in it (the last one won).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tree {
     /// The value.
     pub value: Value,
-    /// Paths such as `spec.replicas`, in order, at most a hundred.
-    pub duplicates: Vec<String>,
+    /// At most a hundred.
+    pub duplicates: Duplicates,
+}
+
+impl From<Value> for Tree {
+    /// A tree that repeats nothing.
+    fn from(value: Value) -> Self {
+        Self { value, duplicates: Duplicates::default() }
+    }
+}
+
+/// Keys that occurred twice, as the reader of the form names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Duplicates {
+    /// JSON: paths such as `spec.replicas`.
+    Fields(Vec<String>),
+    /// YAML: `line 7: key "replicas" already set in map`.
+    Lines(Vec<String>),
+}
+
+impl Default for Duplicates {
+    fn default() -> Self {
+        Self::Fields(Vec::new())
+    }
+}
+
+impl Duplicates {
+    /// Whether every key occurred once.
+    pub fn is_empty(&self) -> bool {
+        let (Self::Fields(list) | Self::Lines(list)) = self;
+        list.is_empty()
+    }
+
+    /// A warning for each.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Fields(paths) => paths.iter().map(|path| pruning::duplicate_field(path)).collect(),
+            Self::Lines(lines) => lines.clone(),
+        }
+    }
+
+    /// What a strict reader fails with: all lines are one error.
+    pub fn errors(&self) -> Vec<String> {
+        match self {
+            Self::Lines(lines) if !lines.is_empty() => {
+                vec![format!("yaml: unmarshal errors:\n  {}", lines.join("\n  "))]
+            }
+            _ => self.warnings(),
+        }
+    }
 }
 
 /// The media type of a `Content-Type`, without parameters, in lower case; JSON if there is none.
@@ -59,7 +107,7 @@ pub fn decode(content_type: &str, bytes: &[u8]) -> Result<Tree, DecodeError> {
         "application/yaml" => yaml::decode(bytes),
         protobuf::MEDIA_TYPE => {
             let value = protobuf::decode(bytes).map_err(|e| DecodeError::Malformed(e.to_string()))?;
-            Ok(Tree { value, duplicates: Vec::new() })
+            Ok(value.into())
         }
         other => Err(DecodeError::MediaType(other.to_owned())),
     }
@@ -144,7 +192,10 @@ pub fn decode_expected(
         DecodeError::MediaType(_) => Status::unsupported_media_type(ACCEPTED),
         DecodeError::Malformed(text) => malformed(expected, &text, bytes),
     })?;
-    check_tree(expected, tree, field_validation)
+    // Go reads objects of its own types from JSON strictly as it goes; what is YAML, or of a custom kind, went
+    // through a map before, whose keys are in order.
+    let typed = !expected.custom && media_type(content_type) == "application/json";
+    check(expected, tree, typed.then_some(bytes), field_validation)
 }
 
 /// The part of [`decode_object`] after the bytes: for trees that come from elsewhere, such as a patch's
@@ -157,13 +208,28 @@ pub fn check_tree(
     tree: Tree,
     field_validation: FieldValidation,
 ) -> Result<Decoded, Status> {
+    check(expected, tree, None, field_validation)
+}
+
+fn check(
+    expected: &Expected<'_>,
+    tree: Tree,
+    document: Option<&[u8]>,
+    field_validation: FieldValidation,
+) -> Result<Decoded, Status> {
     let Tree { value: mut object, duplicates } = tree;
     identify(expected, &mut object)?;
-    let mut problems: Vec<String> = duplicates.iter().map(|path| pruning::duplicate_field(path)).collect();
+    let mut problems = match field_validation {
+        FieldValidation::Strict => duplicates.errors(),
+        FieldValidation::Warn | FieldValidation::Ignore => duplicates.warnings(),
+    };
     if let Some(schema) = expected.schema {
         check_types(expected, schema, &mut object).map_err(|e| cannot_handle(expected, &e.to_string()))?;
         let unknown = pruning::prune(schema, &mut object);
         problems.extend(unknown.iter().map(|path| pruning::unknown_field(path)));
+        if let Some(document) = document.filter(|_| problems.len() > 1) {
+            problems = json::strict::problems(schema, document);
+        }
     }
     match field_validation {
         FieldValidation::Strict if !problems.is_empty() => {

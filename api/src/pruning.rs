@@ -10,7 +10,7 @@ use crate::schema::Schema;
 
 /// At most so many unknown or duplicate fields are reported, as upstream does: a body full of nonsense
 /// must not become an answer many times its size.
-const MOST_REPORTED: usize = 100;
+pub(crate) const MOST_REPORTED: usize = 100;
 
 /// The `fieldValidation` parameter: what unknown and duplicate fields lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,6 +4,10 @@
 
 #[path = "scene/server.rs"]
 mod scene;
+#[path = "custom_resources/selection.rs"]
+mod selection;
+#[path = "custom_resources/strictness.rs"]
+mod strictness;
 #[path = "custom_resources/webhook.rs"]
 mod webhook;
 
@@ -42,8 +46,13 @@ impl World {
     async fn open(&self, method: &str, path: &str, kind: &str, body: Option<&Value>) -> http::Response<Body> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::builder().method(method).uri(path).header("content-type", kind);
-        if path.ends_with("as-table") {
-            request = request.header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+        for (end, accept) in [
+            ("as-table", "application/json;as=Table;v=v1;g=meta.k8s.io"),
+            ("as-discovery", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
+        ] {
+            if path.ends_with(end) {
+                request = request.header("accept", accept);
+            }
         }
         let mut request = request.body(Body::from(body)).expect("a request");
         request.extensions_mut().insert(UserInfo::component("admin", &["system:masters"]));
@@ -69,17 +78,23 @@ impl World {
         body
     }
 
-    /// Reads a watch until an event's object is as wanted.
+    /// The event of a watch that is as wanted.
     async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.events(path, wanted).await.pop().unwrap_or_default()
+    }
+
+    /// Reads a watch until an event is as wanted: all that came.
+    async fn events(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut body = self.open("GET", path, "application/json", None).await.into_body();
-        let mut text = String::new();
+        let (mut text, mut seen) = (String::new(), Vec::new());
         while let Some(frame) = body.frame().await {
             text.push_str(&String::from_utf8_lossy(&frame.expect("a frame").into_data().unwrap_or_default()));
             while let Some((line, rest)) = text.split_once('\n') {
                 let event: Value = serde_json::from_str(line).expect("an event");
                 text = rest.to_owned();
-                if wanted(&event) {
-                    return event;
+                seen.push(event);
+                if seen.last().is_some_and(&wanted) {
+                    return seen;
                 }
             }
         }
@@ -158,6 +173,11 @@ async fn established_means_served_and_described() {
         .filter_map(|r| r["name"].as_str())
         .collect();
     assert_eq!(names, ["certificates", "certificates/scale", "certificates/status"]);
+    let aggregated = world.get("/apis?as-discovery").await;
+    let groups = aggregated["items"].as_array().expect("groups");
+    let group = groups.iter().find(|group| group["metadata"]["name"] == "cert.example.io").expect("a group");
+    assert_eq!(group["versions"][0]["version"], "v1");
+    assert_eq!(group["versions"][0]["resources"][0]["resource"], "certificates");
     let v3 = world.get("/openapi/v3/apis/cert.example.io/v1").await;
     let schema = &v3["components"]["schemas"]["io.example.cert.v1.Certificate"];
     assert_eq!(schema["description"], "A certificate.");

@@ -1,5 +1,6 @@
 //! JSON in, with duplicate keys noted. Nesting is bounded by the parser (128), so no body can exhaust the stack.
 
+pub(super) mod strict;
 mod syntax;
 
 use super::{DecodeError, Tree, tree};

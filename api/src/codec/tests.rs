@@ -152,13 +152,17 @@ fn duplicates_are_named_with_their_paths() {
     let json = br#"{"a": 1, "b": [{"c": 1, "c": 2}], "a": {"x": null, "x": 1}}"#;
     let tree = decode("application/json; charset=utf-8", json).unwrap();
     assert_eq!(tree.value, json!({"a": {"x": 1}, "b": [{"c": 2}]}));
-    assert_eq!(tree.duplicates, ["b[0].c", "a.x", "a"]);
+    assert_eq!(tree.duplicates.warnings(), ["b[0].c", "a.x", "a"].map(pruning::duplicate_field));
     let yaml = b"a: 1\nb:\n- c: 1\n  c: 2\na: 3\n";
     let tree = decode("application/yaml", yaml).unwrap();
-    assert_eq!(
-        (tree.value, tree.duplicates),
-        (json!({"a": 3, "b": [{"c": 2}]}), vec!["b[0].c".to_owned(), "a".to_owned()])
-    );
+    assert_eq!(tree.value, json!({"a": 3, "b": [{"c": 2}]}));
+    let lines = ["line 4: key \"c\" already set in map", "line 5: key \"a\" already set in map"];
+    assert_eq!(tree.duplicates.warnings(), lines);
+    assert_eq!(tree.duplicates.errors(), [format!("yaml: unmarshal errors:\n  {}", lines.join("\n  "))]);
+    for (yaml, line) in [("a: {}\na:\n  b: 1\n", 3), ("{a: 1,\n\n a: 2}", 3), ("x: [{y: 1, y: 2}]", 1)] {
+        let text = yaml::decode(yaml.as_bytes()).unwrap().duplicates.warnings().concat();
+        assert!(text.starts_with(&format!("line {line}: key ")), "{yaml:?} {text}");
+    }
 }
 
 #[test]
@@ -216,8 +220,12 @@ fn refused(body: &str) -> String {
 fn refusals_read_as_upstream_words_them() {
     let cases = [
         (
-            r#"{"spec": {"foo": 1, "replicas": 1, "replicas": 2}}"#,
-            r#"Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: duplicate field "spec.replicas", unknown field "spec.foo""#,
+            r#"{"spec": {"foo": {"a": 1, "a": 2}, "replicas": 1, "replicas": 2, "bar": 1}, "abc": 1}"#,
+            r#"Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: unknown field "spec.foo", duplicate field "spec.replicas", unknown field "spec.bar", unknown field "abc""#,
+        ),
+        (
+            r#"{"metadata": {"labels": {"a": "1", "a": "2"}, "labels": {}}, "spec": {"template": {"spec": {"containers": [{"name": "c", "nam": "d"}]}}}}"#,
+            r#"Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: duplicate field "metadata.labels.a", duplicate field "metadata.labels", unknown field "spec.template.spec.containers[0].nam""#,
         ),
         (
             r#"{"spec": {"replicas": "x"}}"#,

@@ -6,17 +6,14 @@ use std::fmt::Write as _;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::Tree;
-use crate::pruning::push_key;
-
-/// As for unknown fields: an answer must not be many times the size of the question.
-const MOST_DUPLICATES: usize = 100;
+use super::{Duplicates, Tree};
+use crate::pruning::{MOST_REPORTED, push_key};
 
 /// Reads one value.
 pub(super) fn build<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Tree, D::Error> {
     let trail = RefCell::new(Trail::default());
     let value = Builder { trail: &trail }.deserialize(deserializer)?;
-    Ok(Tree { value, duplicates: trail.into_inner().duplicates })
+    Ok(Tree { value, duplicates: Duplicates::Fields(trail.into_inner().duplicates) })
 }
 
 #[derive(Default)]
@@ -104,7 +101,7 @@ impl<'de> Visitor<'de> for Builder<'_> {
             push_key(&mut self.trail.borrow_mut().path, &key);
             let value = entries.next_value_seed(self)?;
             let mut trail = self.trail.borrow_mut();
-            if map.insert(key, value).is_some() && trail.duplicates.len() < MOST_DUPLICATES {
+            if map.insert(key, value).is_some() && trail.duplicates.len() < MOST_REPORTED {
                 let path = trail.path.clone();
                 trail.duplicates.push(path);
             }

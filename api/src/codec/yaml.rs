@@ -3,12 +3,13 @@
 //! Entry points [`decode`] and [`decode_all`]; [`emit`] writes.
 
 mod emit;
+mod repeated;
 
 pub use emit::emit;
 use serde_json::Value;
 use serde_saphyr::options::{DuplicateKeyPolicy, Options};
 
-use super::{DecodeError, Tree, tree};
+use super::{DecodeError, Duplicates, Tree, tree};
 
 fn malformed(error: impl std::fmt::Display) -> DecodeError {
     DecodeError::Malformed(format!("error converting YAML to JSON: yaml: {}", line_first(&error.to_string())))
@@ -43,6 +44,9 @@ pub fn decode(bytes: &[u8]) -> Result<Tree, DecodeError> {
     });
     let mut tree = tree.map_err(malformed)?;
     integral_floats(&mut tree.value);
+    if !tree.duplicates.is_empty() {
+        tree.duplicates = Duplicates::Lines(repeated::lines(text, options()));
+    }
     Ok(tree)
 }
 

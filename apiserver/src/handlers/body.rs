@@ -51,9 +51,8 @@ pub(crate) async fn object(call: &Call, request: Request<Body>) -> Result<Value,
     Ok(accept(call, decoded))
 }
 
-/// Checks what a patch made of an object; `duplicates` are keys the patch itself repeated.
-pub(crate) fn check(call: &Call, value: Value, duplicates: Vec<String>) -> Result<Value, Status> {
-    let tree = Tree { value, duplicates };
+/// Checks what a patch made of an object; keys that occur twice are those of the patch itself.
+pub(crate) fn check(call: &Call, tree: Tree) -> Result<Value, Status> {
     let decoded = codec::check_tree(&Expected::row(&call.kind), tree, call.options.field_validation)?;
     Ok(accept(call, decoded))
 }

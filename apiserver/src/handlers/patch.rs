@@ -70,11 +70,6 @@ impl Patch {
         matches!(self.algorithm, Algorithm::Apply)
     }
 
-    /// Keys the patch repeats, as strict decoding names them.
-    fn duplicates(&self) -> Vec<String> {
-        self.tree.duplicates.clone()
-    }
-
     /// What upstream shows of a patch whose outcome it cannot decode: the outcome, or the strategic patch. Not of
     /// secrets: the outcome has values that who may patch them may not be allowed to read.
     fn shown(&self, call: &Call, patched: &Value) -> String {
@@ -99,22 +94,15 @@ impl Patch {
     /// # Errors
     /// 400 if it repeats keys and the caller wants to know.
     pub(crate) fn configuration(&self, call: &Call) -> Result<&Value, Status> {
-        let repeated: Vec<String> = self
-            .tree
-            .duplicates
-            .iter()
-            .map(|path| format!("key {:?} already set in map", path.rsplit('.').next().unwrap_or(path)))
-            .collect();
-        if !repeated.is_empty() {
-            let list = repeated.join("\n  ");
-            let text = format!("error converting YAML to JSON: yaml: unmarshal errors:\n  {list}");
-            match call.options.field_validation {
-                FieldValidation::Strict => {
-                    return Err(Status::bad_request(format!("error strict decoding patch: {text}")));
-                }
-                FieldValidation::Warn => call.warn(text),
-                FieldValidation::Ignore => {}
+        let repeated = &self.tree.duplicates;
+        match call.options.field_validation {
+            FieldValidation::Strict if !repeated.is_empty() => {
+                let text = repeated.errors().concat();
+                let text = format!("error strict decoding patch: error converting YAML to JSON: {text}");
+                return Err(Status::bad_request(text));
             }
+            FieldValidation::Warn => repeated.warnings().into_iter().for_each(|line| call.warn(line)),
+            FieldValidation::Strict | FieldValidation::Ignore => {}
         }
         Ok(&self.tree.value)
     }
@@ -199,8 +187,9 @@ pub(crate) async fn respond_part(
     let written = registry::update(call, &call.info.name, part, |current| {
         let patched = patch.apply(call.kind.schema(), current)?;
         let shown = patch.shown(call, &patched);
-        let mut patched = body::check(call, patched, patch.duplicates())
-            .map_err(|status| undecodable(call, &patch, status, shown))?;
+        let mut patched =
+            body::check(call, Tree { value: patched, duplicates: patch.tree.duplicates.clone() })
+                .map_err(|status| undecodable(call, &patch, status, shown))?;
         registry::metadata::agree_named(call, &mut patched)?;
         Ok(patched)
     })
@@ -215,7 +204,7 @@ const MAX_TURNS: usize = 8;
 async fn apply(call: &Call, config: &Value, part: Part) -> Result<Written, Status> {
     let merged = |current: &Value| {
         let merged = owners::apply(call, current, config)?;
-        let mut merged = body::check(call, merged, Vec::new())?;
+        let mut merged = body::check(call, merged.into())?;
         registry::metadata::agree_named(call, &mut merged)?;
         Ok(merged)
     };

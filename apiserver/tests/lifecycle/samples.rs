@@ -234,7 +234,11 @@ fn storage_and_devices() -> Vec<(&'static str, Value, Value)> {
             json!({"conditions": [{"type": "T", "status": "True", "reason": "R", "message": "m"}]}),
         ),
         ("resource.k8s.io/v1/deviceclasses", json!({"spec": {}}), none.clone()),
-        ("resource.k8s.io/v1/resourceclaims", json!({"spec": claim}), json!({"allocation": {"devices": {}}, "reservedFor": [{"resource": "pods", "name": "p", "uid": "u"}]})),
+        (
+            "resource.k8s.io/v1/resourceclaims",
+            json!({"spec": claim}),
+            json!({"allocation": {"devices": {}}, "reservedFor": [{"resource": "pods", "name": "p", "uid": "u"}]}),
+        ),
         ("resource.k8s.io/v1/resourceclaimtemplates", json!({"spec": {"spec": claim}}), none.clone()),
         ("resource.k8s.io/v1/resourceslices", json!({"spec": slice}), none.clone()),
         ("storage.k8s.io/v1/csidrivers", json!({"spec": {"attachRequired": false}}), none.clone()),

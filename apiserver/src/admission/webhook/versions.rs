@@ -102,7 +102,7 @@ impl Row {
         }
         let mut object = self.custom(call, object, &call.kind).await?;
         if call.kind.is_custom() && !Arc::ptr_eq(&call.kind, &self.kind) {
-            let tree = Tree { value: object, duplicates: Vec::new() };
+            let tree = Tree::from(object);
             object = check_tree(&Expected::row(&call.kind), tree, strictness)?.object;
         }
         registry::default(call, &mut object);
@@ -114,7 +114,7 @@ impl Row {
         let ObjectKind { group, version, kind } = &self.object;
         let expected =
             if self.own { Expected::row(&self.kind) } else { Expected::builtin(group, version, kind) };
-        Ok(check_tree(&expected, Tree { value: object, duplicates: Vec::new() }, strictness)?.object)
+        Ok(check_tree(&expected, Tree::from(object), strictness)?.object)
     }
 
     /// Between versions of a custom resource.
