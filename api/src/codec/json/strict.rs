@@ -2,7 +2,7 @@
 //! what is below it, and nothing below a field nobody knows.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let length = self.trail.borrow().path.len();
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         while let Some(key) = entries.next_key::<String>()? {
             push_key(&mut self.trail.borrow_mut().path, &key);
             match self.field(&key) {

@@ -1,6 +1,6 @@
 //! Where a document repeats keys, as Go's strict reader says it.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -23,7 +23,7 @@ fn collect(keys: &Keys, lines: &mut Vec<String>) {
     match keys {
         Keys::List(items) => items.iter().for_each(|item| collect(item, lines)),
         Keys::Map(entries) => {
-            let mut seen = HashSet::new();
+            let mut seen = BTreeSet::new();
             for (key, value) in entries {
                 collect(&value.value, lines);
                 if !seen.insert(key) && lines.len() < MOST_REPORTED {
