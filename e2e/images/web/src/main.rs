@@ -1,21 +1,34 @@
 //! The sample web server of our test images: says who it is, and misbehaves on demand.
 //!
-//! Plain threads and `std` only, so that the static binary stays small. Paths:
+//! Plain threads, so that the static binary stays small. Paths:
 //! `/` version, pod and request count; `/healthz`, `/readyz` probes; `/fail/{live,ready}` and
 //! `/heal/{live,ready}` switch them; `/burn?millis=N` spends CPU time; `/exit?code=N` ends the process;
 //! `/env?name=X`, `/file?path=X` show what the pod was given; `/headers` echoes the request head.
+//! A POST is a review for a webhook (`review`).
 //!
-//! Environment: `PORT` (8080), `VERSION`, `HOSTNAME`, `START_DELAY_MILLIS` (readiness after that long).
+//! Environment: `PORT` (8080), `VERSION`, `HOSTNAME`, `START_DELAY_MILLIS` (readiness after that long),
+//! `TLS_DIR` (a folder with `tls.crt` and `tls.key`, such as a mounted Secret; without it there is no TLS).
 
-use std::io::{BufRead as _, BufReader, Write as _};
+mod review;
+
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// The longest review that is read.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
 /// What all connections share.
 struct Server {
+    tls: Option<Arc<ServerConfig>>,
     version: String,
     pod: String,
     requests: AtomicU64,
@@ -62,10 +75,19 @@ impl Server {
         }
     }
 
-    fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
+    fn accept(&self, stream: TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut writer = stream.try_clone()?;
+        match &self.tls {
+            None => self.serve(stream),
+            Some(tls) => {
+                let connection = ServerConnection::new(Arc::clone(tls)).map_err(std::io::Error::other)?;
+                self.serve(StreamOwned::new(connection, stream))
+            }
+        }
+    }
+
+    fn serve(&self, stream: impl Read + Write) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         loop {
             let mut head = String::new();
@@ -77,20 +99,47 @@ impl Server {
             let target = head.split(' ').nth(1).unwrap_or("/").to_owned();
             let keep_alive =
                 !head.to_ascii_lowercase().contains("connection: close") && head.contains("HTTP/1.1");
-            let (status, body) = self.answer(&target, &head);
+            let (status, body) = match head.starts_with("POST ") {
+                true => {
+                    let mut sent = vec![0; content_length(&head).min(MAX_BODY)];
+                    reader.read_exact(&mut sent)?;
+                    review::answer(target.split('?').next().unwrap_or_default(), &sent)
+                }
+                false => self.answer(&target, &head),
+            };
             let reason = if status == 200 { "OK" } else { "Error" };
             let connection = if keep_alive { "keep-alive" } else { "close" };
-            write!(
-                writer,
+            // In one piece: every write is a TLS record.
+            let answer = format!(
                 "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
                 body.len()
-            )?;
+            );
+            let writer = reader.get_mut();
+            writer.write_all(answer.as_bytes())?;
+            writer.flush()?;
             println!("{status} {target}");
             if !keep_alive {
                 return Ok(());
             }
         }
     }
+}
+
+fn content_length(head: &str) -> usize {
+    let named = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        if name.eq_ignore_ascii_case("content-length") { value.trim().parse().ok() } else { None }
+    };
+    head.lines().find_map(named).unwrap_or_default()
+}
+
+/// TLS with the certificate and the key of a folder.
+fn tls(folder: &Path) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
+    let chain = CertificateDer::pem_file_iter(folder.join("tls.crt"))?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(folder.join("tls.key"))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(config.with_no_client_auth().with_single_cert(chain, key)?))
 }
 
 fn probe(good: bool) -> Answer {
@@ -132,7 +181,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let tls = match std::env::var("TLS_DIR").map(|folder| tls(Path::new(&folder))) {
+        Err(_) => None,
+        Ok(Ok(tls)) => Some(tls),
+        Ok(Err(error)) => {
+            eprintln!("cannot serve TLS: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let server = Arc::new(Server {
+        tls,
         version: variable("VERSION", "unknown"),
         pod: variable("HOSTNAME", "unknown"),
         requests: AtomicU64::new(0),
@@ -145,7 +203,7 @@ fn main() -> ExitCode {
     for stream in listener.incoming().flatten() {
         let server = Arc::clone(&server);
         // A client that goes away mid-request is its own business.
-        std::thread::spawn(move || drop(server.serve(stream)));
+        std::thread::spawn(move || drop(server.accept(stream)));
     }
     ExitCode::SUCCESS
 }
