@@ -362,9 +362,14 @@ impl Trail {
         self.known.lock().refusal = Some(bounded(&status.to_json()));
     }
 
+    /// Whether the policy wants what was sent.
+    pub(crate) fn keeps_objects(&self) -> bool {
+        self.decision.level >= Level::Request
+    }
+
     /// Keeps what was sent, if the policy wants it.
     pub(crate) fn sent(&self, object: &Value) {
-        if self.decision.level >= Level::Request {
+        if self.keeps_objects() {
             self.known.lock().sent = Some(self.shown(object.clone()));
         }
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
+#[path = "robustness/audit_webhook.rs"]
+mod audit_webhook;
 #[path = "robustness/audited.rs"]
 mod audited;
 #[path = "robustness/fairness.rs"]

@@ -19,6 +19,8 @@ use crate::transport::Remote;
 const TRIES: u32 = 5;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long it may take when the server is about to end.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// Where events are sent, and how many together.
 #[derive(Debug, Clone)]
@@ -76,7 +78,7 @@ pub(super) async fn run(
         let mut batch = Vec::new();
         let ended = collect(&mut events, &mut batch, &options, &clock, &shutdown).await;
         if !batch.is_empty() {
-            deliver(&webhook, &batch, &options, &clock, if ended { 1 } else { TRIES }).await;
+            deliver(&webhook, &batch, options.initial_backoff, &clock, &shutdown).await;
         }
         if ended {
             return;
@@ -115,26 +117,35 @@ async fn collect(
     false
 }
 
+/// Sends a batch, again and again if need be; the server's end waits for one short try.
 async fn deliver(
     webhook: &Webhook,
     batch: &[Value],
-    options: &WebhookOptions,
+    mut pause: Duration,
     clock: &SharedClock,
-    tries: u32,
+    shutdown: &Shutdown,
 ) {
-    let mut pause = options.initial_backoff;
-    for left in (0..tries).rev() {
-        let Err(why) = webhook.send(clock, batch).await else { return };
-        if left == 0 {
-            tracing::error!(
-                why,
-                events = batch.len(),
-                "the audit webhook did not take events; they are dropped"
-            );
+    for number in 1..=TRIES {
+        let last = number == TRIES || shutdown.is_triggered();
+        let hurry = async {
+            shutdown.triggered().await;
+            clock.sleep(LAST_ANSWER).await;
+        };
+        let outcome = tokio::select! {
+            outcome = webhook.send(clock, batch) => outcome,
+            () = hurry => Err("it did not answer before the end".to_owned()),
+        };
+        let Err(why) = outcome else { return };
+        if last {
+            let events = batch.len();
+            tracing::error!(why, events, "the audit webhook did not take events; they are dropped");
             batch.iter().for_each(|_| count_error("webhook"));
-        } else {
-            clock.sleep(pause).await;
-            pause = pause.mul_f64(1.5);
+            return;
         }
+        tokio::select! {
+            () = clock.sleep(pause) => {}
+            () = shutdown.triggered() => {}
+        }
+        pause = pause.mul_f64(1.5);
     }
 }
