@@ -15,9 +15,13 @@ mod attributes;
 mod certificates;
 mod chain;
 mod deny_service_external_ips;
+mod event_rate_limit;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod owner_references;
+mod pod_node_selector;
+mod pod_resize;
 mod pod_security;
 mod pod_toleration_restriction;
 mod pods;
@@ -37,6 +41,7 @@ use serde_json::Value;
 pub(crate) use attributes::{Attributes, Conditions, ObjectKind, Operation};
 pub use chain::Switches;
 pub(crate) use chain::{Chain, admit, admit_connection, mutate, validate};
+pub use event_rate_limit::{EventLimit, EventLimitType};
 pub use pod_security::Standards;
 
 use Operation::{Connect, Create, Delete, Update};
@@ -108,9 +113,19 @@ const CLAIMS: &[Resource] = &[("", "persistentvolumeclaims", "")];
 
 /// All plugins in the order they are asked, in each phase.
 const PLUGINS: &[Plugin] = &[
-    // First, so that everything in a missing namespace is a plain 404.
+    Plugin::new("NamespaceAutoProvision", &[Create])
+        .off()
+        .mutates(|a, object| Box::pin(namespace_lifecycle::provision(a, object))),
+    // First of those that refuse, so that everything in a missing namespace is a plain 404.
     Plugin::new("NamespaceLifecycle", &[Create, Delete])
         .mutates(|a, object| Box::pin(namespace_lifecycle::admit(a, object))),
+    Plugin::new("NamespaceExists", &[Create, Update, Delete])
+        .off()
+        .validates(|a, _| Box::pin(namespace_lifecycle::exists(a))),
+    Plugin::new("LimitPodHardAntiAffinityTopology", &[Create, Update])
+        .off()
+        .of(PODS)
+        .validates(|a, pod| Box::pin(pods::limit_anti_affinity(a, pod))),
     Plugin::new("LimitRanger", &[Create, Update])
         .of(LIMITED)
         .mutates(|a, pod| Box::pin(limit_ranger::mutate(a, pod)))
@@ -133,6 +148,11 @@ const PLUGINS: &[Plugin] = &[
     Plugin::new("PodSecurity", &[Create, Update])
         .of(pod_security::RESOURCES)
         .validates(|a, object| Box::pin(pod_security::validate(a, object))),
+    Plugin::new("PodNodeSelector", &[Create])
+        .off()
+        .of(PODS)
+        .mutates(|a, pod| Box::pin(pod_node_selector::mutate(a, pod)))
+        .validates(|a, pod| Box::pin(pod_node_selector::validate(a, pod))),
     Plugin::new("Priority", &[Create, Update])
         .of(PRIORITIES)
         .mutates(|a, pod| Box::pin(priority::mutate(a, pod)))
@@ -145,6 +165,10 @@ const PLUGINS: &[Plugin] = &[
         .of(PODS)
         .mutates(|a, pod| Box::pin(pod_toleration_restriction::mutate(a, pod)))
         .validates(|a, pod| Box::pin(pod_toleration_restriction::validate(a, pod))),
+    Plugin::new("EventRateLimit", &[Create, Update])
+        .off()
+        .of(&[("", "events", "")])
+        .validates(|a, event| Box::pin(event_rate_limit::validate(a, event))),
     Plugin::new("ExtendedResourceToleration", &[Create, Update])
         .off()
         .of(PODS)
@@ -156,6 +180,9 @@ const PLUGINS: &[Plugin] = &[
     Plugin::new("StorageObjectInUseProtection", &[Create])
         .of(&[("", "persistentvolumeclaims", ""), ("", "persistentvolumes", "")])
         .mutates(|a, object| Box::pin(storage::protect(a, object))),
+    Plugin::new("OwnerReferencesPermissionEnforcement", &[Create, Update])
+        .off()
+        .validates(|a, object| Box::pin(owner_references::validate(a, object))),
     Plugin::new("PersistentVolumeClaimResize", &[Update])
         .of(CLAIMS)
         .validates(|a, claim| Box::pin(storage::resize(a, claim))),
@@ -185,6 +212,9 @@ const PLUGINS: &[Plugin] = &[
     Plugin::new("PodTopologyLabels", &[Create])
         .of(PODS_AND_BINDINGS)
         .mutates(|a, object| Box::pin(topology::mutate(a, object))),
+    Plugin::new("PodResizeValidator", &[Update])
+        .of(&[("", "pods", "resize")])
+        .validates(|a, pod| Box::pin(pod_resize::validate(a, pod))),
     // What users bring along comes after all that mutates, so that it sees what will be stored. A deletion has no
     // object that could be changed.
     Plugin::new("MutatingAdmissionPolicy", &[Create, Update, Connect])

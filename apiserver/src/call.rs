@@ -1,6 +1,6 @@
 //! One request on its way through the handlers, and the server it talks to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::kinds::Converted;
@@ -23,13 +23,14 @@ use crate::allocators::Allocators;
 use crate::audit::{Audit, Trail};
 use crate::authn::Authentication;
 use crate::authz::Authorizers;
+use crate::backends::Backends;
 use crate::flow_control::FlowControl;
 use crate::followed::Followed;
 use crate::negotiation::Accepted;
 use crate::openapi::OpenApi;
 use crate::registry::owners;
 use crate::request::{Options, RequestInfo};
-use crate::storage::{Author, Draft, Entry, Store, StoreError};
+use crate::storage::{Author, Committed, Draft, Entry, Operation, Store, StoreError};
 use crate::{Config, admission, custom_resources, encode, metrics, node_proxy, webhook_client};
 
 /// The table of kinds and what is made of it, swapped together.
@@ -88,6 +89,8 @@ pub(crate) struct Server {
     pub(crate) hooks: Followed<Hooks>,
     pub(crate) policies: Followed<Policies>,
     pub(crate) namespaces: Followed<Namespaces>,
+    /// Where Services lead.
+    pub(crate) backends: Followed<Backends>,
     pub(crate) webhook_clients: webhook_client::Clients,
     pub(crate) nodes: node_proxy::Nodes,
     /// Who decides who may do what.
@@ -124,6 +127,21 @@ impl Server {
             None => Ok(None),
         }
     }
+
+    /// An entry as far as this server has heard; only for one it has not heard of is the store asked, which may be
+    /// elsewhere. For decisions that are checked at the commit, or may be made on the state of a moment ago.
+    pub(crate) async fn heard(&self, key: &str) -> Result<Option<Arc<Entry>>, StoreError> {
+        match self.store.get(key, Some(self.store.revision())).await? {
+            None => self.store.get(key, None).await,
+            found => Ok(found),
+        }
+    }
+
+    /// All entries below a prefix as far as this server has heard.
+    pub(crate) async fn heard_all(&self, prefix: &str) -> Result<Vec<Arc<Entry>>, StoreError> {
+        let page = self.store.list(prefix, None, 0, Some(self.store.revision())).await?;
+        Ok(page.entries)
+    }
 }
 
 /// One request.
@@ -141,8 +159,6 @@ pub(crate) struct Call {
     pub(crate) stored: Arc<Kind>,
     /// Texts for `Warning` headers.
     pub(crate) warnings: Mutex<Vec<String>>,
-    /// What the audit log is to say of the request besides.
-    pub(crate) annotations: Mutex<BTreeMap<String, String>>,
     /// What is written down of it, if anything is.
     pub(crate) trail: Option<Arc<Trail>>,
 }
@@ -168,7 +184,6 @@ impl Call {
             stored: stored_row(&server.kinds(), kind),
             kind: Arc::clone(kind),
             warnings: Mutex::default(),
-            annotations: Mutex::default(),
             trail: None,
         }
     }
@@ -189,6 +204,17 @@ impl Call {
     pub(crate) fn author(&self) -> Option<Arc<Author>> {
         let verb = [self.info.verb, self.info.subresource.as_str()].join(" ").trim_end().to_owned();
         Some(Arc::new(Author { user: self.user.name.clone(), manager: self.manager(), verb }))
+    }
+
+    /// Writes in the caller's name. Who changes what admission is decided by finds it decided so afterwards.
+    pub(crate) async fn commit(&self, operations: Vec<Operation>) -> Result<Committed, StoreError> {
+        let key = operations.first().map(|operation| operation.key.clone()).unwrap_or_default();
+        let committed = self.server.store.transact_as(operations, self.author()).await?;
+        let Server { hooks, policies, namespaces, .. } = &*self.server;
+        hooks.shows(&key).await;
+        policies.shows(&key).await;
+        namespaces.shows(&key).await;
+        Ok(committed)
     }
 
     /// Storage key of an object of this call's kind and namespace.
@@ -235,9 +261,11 @@ impl Call {
         self.warnings.lock().push(text.into());
     }
 
-    /// Tells the audit log something; what was said first under a key stays.
-    pub(crate) fn annotate(&self, key: &str, value: &str) {
-        self.annotations.lock().entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    /// Tells the audit log something, if the request is written down; what was said first under a key stays.
+    pub(crate) fn annotate(&self, key: &str, value: impl Into<String>) {
+        if let Some(trail) = &self.trail {
+            trail.annotate(key, value);
+        }
     }
 
     /// The entry of an object in the form this call works on, 404 if it is not there.

@@ -208,7 +208,6 @@ async fn dispatch(
     let stored = stored_row(&kinds, &kind);
     let agent = request.headers().get(http::header::USER_AGENT).and_then(|v| v.to_str().ok());
     let user_agent = agent.unwrap_or_default().to_owned();
-    let (warnings, annotations) = Default::default();
     let call = Arc::new(Call {
         server,
         user,
@@ -217,8 +216,7 @@ async fn dispatch(
         options,
         kind,
         stored,
-        warnings,
-        annotations,
+        warnings: parking_lot::Mutex::default(),
         trail,
     });
     if let Some(words) = call.kind.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
@@ -232,9 +230,6 @@ async fn dispatch(
         }
         output::failure(&status)
     });
-    if let Some(trail) = &call.trail {
-        call.annotations.lock().iter().for_each(|(key, value)| trail.annotate(key, value.as_str()));
-    }
     warnings::write(&call.warnings.lock(), response.headers_mut());
     Ok(response)
 }

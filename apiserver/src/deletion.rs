@@ -299,7 +299,7 @@ async fn act(
     let expect = Expect::Revision(entry.mod_revision);
     let mut operations = vec![Operation { key: call.key(name), expect, change }];
     operations.extend(conditions.operations);
-    match call.server.store.transact_as(operations, call.author()).await {
+    match call.commit(operations).await {
         Ok(committed) => {
             if gone {
                 call.server.allocators.release(&call.stored, &object);

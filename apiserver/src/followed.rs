@@ -41,7 +41,8 @@ impl<I: Index> Followed<I> {
     pub(crate) fn new(kinds: &[(&str, &str)]) -> Self {
         let prefix = |(group, plural): &(&str, &str)| api::names::storage_prefix(group, plural, None);
         let prefixes = kinds.iter().map(prefix).collect();
-        let (asked, answered) = (watch::Sender::new(0), watch::Sender::new(0));
+        // Nobody waits for what nobody follows yet.
+        let (asked, answered) = (watch::Sender::new(0), watch::Sender::new(u64::MAX));
         Self { prefixes, index: RwLock::default(), asked, answered }
     }
 
@@ -60,6 +61,13 @@ impl<I: Index> Followed<I> {
         });
         // The sender lives as long as `self`.
         let _ended = self.answered.subscribe().wait_for(|answered| *answered >= mine).await.is_err();
+    }
+
+    /// Completes when the index shows a write to a key that is committed; at once for a key it does not follow.
+    pub(crate) async fn shows(&self, key: &str) {
+        if self.prefixes.iter().any(|prefix| key.starts_with(prefix)) {
+            self.caught_up().await;
+        }
     }
 
     /// Makes the index of what is stored; answers with what will happen after that.
@@ -85,6 +93,7 @@ impl<I: Index> Followed<I> {
             streams.push(store.watch(prefix, after).await?);
         }
         *self.index.write() = index;
+        self.answered.send_if_modified(|answered| *answered == u64::MAX && std::mem::take(answered) > 0);
         Ok(select_all(streams))
     }
 

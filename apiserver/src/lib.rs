@@ -10,6 +10,7 @@ mod allocators;
 mod api_services;
 mod authn;
 mod authz;
+mod backends;
 mod bootstrap;
 mod call;
 mod chain;
@@ -67,7 +68,7 @@ use tokio_rustls::TlsAcceptor;
 
 use admission::policy::policies;
 use admission::webhook::{configurations as hooks, namespaces};
-pub use admission::{Standards, Switches};
+pub use admission::{EventLimit, EventLimitType, Standards, Switches};
 pub use allocators::{Ipv4Range, NODE_PORTS};
 pub use authn::{AnonymousCondition, AuthenticationSettings, RequestHeaderSettings, SettingsError};
 use call::Server;
@@ -239,6 +240,7 @@ pub async fn run(
         hooks: Followed::new(&hooks::KINDS),
         policies: Followed::new(&policies::KINDS),
         namespaces: Followed::new(&namespaces::KINDS),
+        backends: Followed::new(&backends::KINDS),
         webhook_clients: webhook_client::Clients::default(),
         audit,
         flow_control: flow_control::FlowControl::default(),
@@ -254,6 +256,7 @@ pub async fn run(
         credentials,
     ));
     follow(&server, &shutdown, |server| &server.namespaces).await?;
+    follow(&server, &shutdown, |server| &server.backends).await?;
     follow(&server, &shutdown, |server| &server.hooks).await?;
     follow(&server, &shutdown, |server| &server.policies).await?;
     follow(&server, &shutdown, |server| &server.authz.rbac).await?;

@@ -128,7 +128,7 @@ async fn commit_create(
     let put = Change::Put(call.draft(&object).await?);
     let mut operations = vec![Operation { key: key.clone(), expect: Expect::Absent, change: put }];
     operations.extend(conditions.operations);
-    match call.server.store.transact_as(operations, call.author()).await {
+    match call.commit(operations).await {
         Ok(committed) => {
             reservation.keep();
             let bytes = first_bytes(call, committed.entries).await?;
@@ -210,7 +210,7 @@ async fn commit_update(
     let change = if removes { Change::Delete } else { Change::Put(call.draft(&new).await?) };
     let mut operations = vec![Operation { key: key.to_owned(), expect, change }];
     operations.extend(conditions.operations);
-    match call.server.store.transact_as(operations, call.author()).await {
+    match call.commit(operations).await {
         Ok(committed) if removes => {
             reservation.keep();
             call.server.allocators.release(&call.stored, &new);

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::object;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use http::header::HOST;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::backends;
 use crate::call::Server;
 use crate::transport::{self, Client};
 
@@ -152,58 +152,8 @@ async fn locate(server: &Server, target: &Target) -> Result<(String, u16, String
         Place::Host(host, port, _) => Ok((host.clone(), *port, host.clone())),
         Place::Nowhere(problem) => Err(problem.clone()),
         Place::Service { namespace, name, port } => {
-            let (address, found) = endpoint(server, namespace, name, *port).await?;
+            let (address, found) = backends::endpoint(server, namespace, name, *port).await?;
             Ok((address, found, format!("{name}.{namespace}.svc")))
         }
     }
-}
-
-/// A ready endpoint behind a port of a Service.
-pub(crate) async fn endpoint(
-    server: &Server,
-    namespace: &str,
-    name: &str,
-    port: u64,
-) -> Result<(String, u16), String> {
-    let key = api::names::storage_key("", "services", Some(namespace), name);
-    let service = server.stored(&key).await.map_err(|status| status.message)?;
-    let service = service.ok_or_else(|| format!("service {name:?} not found"))?;
-    if service["spec"]["type"] == "ExternalName" {
-        let host = service["spec"]["externalName"].as_str().unwrap_or_default().to_owned();
-        return Ok((host, u16::try_from(port).unwrap_or_default()));
-    }
-    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let wanted = ports.into_iter().find(|p| p["port"] == port);
-    let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
-    let ready = ready(server, namespace, name, wanted["name"].as_str().unwrap_or_default()).await?;
-    let chosen = server.rng.below(ready.len().max(1) as u64);
-    let chosen = usize::try_from(chosen).ok().and_then(|at| ready.into_iter().nth(at));
-    chosen.ok_or_else(|| format!("no endpoints available for service {name:?}"))
-}
-
-/// The ready endpoints of a Service with their port of a name.
-async fn ready(
-    server: &Server,
-    namespace: &str,
-    name: &str,
-    port: &str,
-) -> Result<Vec<(String, u16)>, String> {
-    let prefix = api::names::storage_prefix("discovery.k8s.io", "endpointslices", Some(namespace));
-    let page = server.store.list(&prefix, None, 0, None).await.map_err(|error| error.to_string())?;
-    let mut found = Vec::new();
-    for entry in &page.entries {
-        let slice: Value = serde_json::from_slice(&entry.bytes).unwrap_or_default();
-        if slice["metadata"]["labels"]["kubernetes.io/service-name"] != name || object::is_deleting(&slice) {
-            continue;
-        }
-        let mut ports = slice["ports"].as_array().into_iter().flatten();
-        let number = ports.find(|p| p["name"].as_str().unwrap_or_default() == port).map(|p| &p["port"]);
-        let number = number.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-        let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
-        let addresses = ready.filter_map(|endpoint| endpoint["addresses"][0].as_str());
-        found
-            .extend(number.into_iter().flat_map(|port| addresses.clone().map(move |a| (a.to_owned(), port))));
-    }
-    Ok(found)
 }

@@ -3,6 +3,9 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
+#[path = "store_contract/etcd_server.rs"]
+#[allow(dead_code, reason = "only the server is used here, not the contract's store")]
+mod etcd_server;
 #[path = "scene/server.rs"]
 mod scene;
 
@@ -13,12 +16,14 @@ use std::time::Duration;
 use apiserver::LocalService;
 use apiserver::storage::Store;
 use apiserver::storage::embedded::Embedded;
+use apiserver::storage::etcd::Options;
 use apiserver::storage::memory::Memory;
 use axum::body::Body;
 use component_base::clock::{FakeClock, RealClock};
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
 use component_base::user::UserInfo;
+use etcd_server::EtcdServer;
 use http::Request;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
@@ -160,24 +165,29 @@ proptest! {
     }
 }
 
-/// Fifty parallel creations of pods and as many of ConfigMaps in a namespace with room for ten and seven.
-async fn never_exceeds_quota(store: Arc<dyn Store>) {
-    let world = world_over(store).await;
+/// Fifty parallel creations of pods and as many of ConfigMaps in a namespace with room for ten and seven, through one
+/// server or through several on one store in turns.
+async fn never_exceeds_quota(worlds: &[World]) {
+    let first = &worlds[0];
     let root = "/api/v1/namespaces/default";
     let hard = json!({"pods": "10", "count/configmaps": "7"});
     let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": hard}});
-    assert_eq!(world.send("POST", &format!("{root}/resourcequotas"), Some(quota)).await.0, 201);
+    assert_eq!(first.send("POST", &format!("{root}/resourcequotas"), Some(quota)).await.0, 201);
     let status = json!({"status": {"hard": hard, "used": {"pods": "0", "count/configmaps": "0"}}});
     let path = format!("{root}/resourcequotas/few/status");
-    assert_eq!(world.send("PATCH", &path, Some(status)).await.0, 200);
+    assert_eq!(first.send("PATCH", &path, Some(status)).await.0, 200);
+    for world in worlds {
+        // A list shows all that is committed, and so everybody knows of the quota.
+        world.send("GET", &format!("{root}/resourcequotas"), None).await;
+    }
     let containers = json!([{"name": "c", "image": "i:1"}]);
     let creations = (0..50).flat_map(|n| {
         let metadata = json!({"name": format!("o{n}")});
         let pod = json!({"metadata": metadata, "spec": {"containers": containers}});
         [("pods", pod), ("configmaps", json!({"metadata": metadata}))]
     });
-    let sent = creations.map(|(plural, object)| {
-        let (world, path) = (&world, format!("{root}/{plural}"));
+    let sent = creations.enumerate().map(|(number, (plural, object))| {
+        let (world, path) = (&worlds[number / 2 % worlds.len()], format!("{root}/{plural}"));
         async move { (plural, world.send("POST", &path, Some(object)).await) }
     });
     let mut made = BTreeMap::from([("pods", 0), ("configmaps", 0)]);
@@ -188,15 +198,27 @@ async fn never_exceeds_quota(store: Arc<dyn Store>) {
         }
     }
     assert_eq!(made, BTreeMap::from([("pods", 10), ("configmaps", 7)]));
-    let (_, text) = world.send("GET", &path, None).await;
-    let quota: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(quota["status"]["used"], json!({"pods": "10", "count/configmaps": "7"}));
+    for world in worlds {
+        let (_, text) = world.send("GET", &path, None).await;
+        let quota: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(quota["status"]["used"], json!({"pods": "10", "count/configmaps": "7"}));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_number_of_parallel_creations_exceeds_a_quota() {
-    never_exceeds_quota(Memory::open()).await;
+    never_exceeds_quota(&[world_over(Memory::open()).await]).await;
     let directory = tempfile::tempdir().expect("a directory");
     let store = Embedded::open(&directory.path().join("store"), RealClock::shared()).expect("a store");
-    never_exceeds_quota(store).await;
+    never_exceeds_quota(&[world_over(store).await]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_on_one_etcd_do_not_exceed_a_quota_either() {
+    let etcd = EtcdServer::start();
+    let mut worlds = Vec::new();
+    for _ in 0..2 {
+        worlds.push(world_over(etcd.open(Options::default()).await).await);
+    }
+    never_exceeds_quota(&worlds).await;
 }

@@ -3,6 +3,10 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot set its scene fails")]
 
+#[path = "dynamic_admission/audited.rs"]
+mod audited;
+#[path = "dynamic_admission/effects.rs"]
+mod effects;
 #[path = "dynamic_admission/hooks.rs"]
 mod hooks;
 #[path = "dynamic_admission/mutating_policies.rs"]
@@ -16,10 +20,11 @@ mod services;
 #[path = "dynamic_admission/webhooks.rs"]
 mod webhooks;
 
+use std::path::Path;
 use std::sync::Arc;
 
-use apiserver::LocalService;
 use apiserver::storage::memory::Memory;
+use apiserver::{Config, LocalService};
 use axum::body::Body;
 use component_base::clock::{Clock as _, FakeClock};
 use component_base::rng::Rng;
@@ -39,9 +44,11 @@ const MANY_LOOKS: usize = 10_000;
 /// A server and a webhook server.
 pub(crate) struct World {
     server: LocalService,
+    store: Arc<Memory>,
     clock: Arc<FakeClock>,
     hooks: Hooks,
-    _directory: tempfile::TempDir,
+    shutdown: Shutdown,
+    directory: tempfile::TempDir,
 }
 
 /// An answer.
@@ -66,14 +73,20 @@ impl Answer {
 }
 
 pub(crate) async fn world() -> World {
+    world_with(|_, _| {}).await
+}
+
+/// A world with other settings, which may have files in its directory.
+pub(crate) async fn world_with(set: impl FnOnce(&mut Config, &Path)) -> World {
     let clock = FakeClock::at("2026-01-01T00:00:00Z".parse().expect("a time"));
-    let (config, directory) = scene::config(None, clock.now());
-    let (store, pki) = (Memory::open(), Arc::clone(&config.pki));
-    let running =
-        apiserver::run(config, store as _, Arc::clone(&clock) as _, Rng::seeded(1), Shutdown::new());
+    let (mut config, directory) = scene::config(None, clock.now());
+    set(&mut config, directory.path());
+    let (store, pki, shutdown) = (Memory::open(), Arc::clone(&config.pki), Shutdown::new());
+    let around = (Arc::clone(&clock) as _, Rng::seeded(1), shutdown.clone());
+    let running = apiserver::run(config, Arc::clone(&store) as _, around.0, around.1, around.2);
     let server = running.await.expect("a server").local;
     let hooks = Hooks::start(&pki, &clock).await;
-    World { server, clock, hooks, _directory: directory }
+    World { server, store, clock, hooks, shutdown, directory }
 }
 
 impl World {

@@ -4,6 +4,7 @@
 
 mod admission;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -114,6 +115,10 @@ pub struct File {
     pub disable_admission_plugins: Option<Vec<String>>,
     /// Pod Security Standards for all namespaces.
     pub pod_security: Option<admission::PodSecurity>,
+    /// PodNodeSelector's node selectors (`key=value,…`) by namespace; `clusterDefaultNodeSelector` is for all others.
+    pub pod_node_selectors: Option<BTreeMap<String, String>>,
+    /// EventRateLimit's limits.
+    pub event_rate_limits: Option<Vec<admission::EventRateLimit>>,
 }
 
 /// Which engine keeps the objects.
@@ -268,6 +273,8 @@ impl Flags {
             &names(self.enable_admission_plugins, file.enable_admission_plugins),
             &names(self.disable_admission_plugins, file.disable_admission_plugins),
             file.pod_security.unwrap_or_default(),
+            file.pod_node_selectors.unwrap_or_default(),
+            &file.event_rate_limits.unwrap_or_default(),
         )?;
         Ok(Config {
             admission,

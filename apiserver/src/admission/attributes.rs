@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedMutexGuard;
 
 use super::webhook::reinvocation::Rounds;
-use crate::call::Call;
+use crate::call::{Call, parse, store_status};
 use crate::deletion::DeleteOptions;
 use crate::storage;
 
@@ -209,14 +209,16 @@ impl<'a> Attributes<'a> {
         std::mem::take(&mut self.conditions.lock())
     }
 
-    /// A stored object of a kind.
+    /// A stored object of a kind, as upstream's informers have it.
     pub(crate) async fn stored(
         &self,
         (group, plural): (&str, &str),
         namespace: Option<&str>,
         name: &str,
     ) -> Result<Option<Value>, Status> {
-        self.call.server.stored(&api::names::storage_key(group, plural, namespace, name)).await
+        let key = api::names::storage_key(group, plural, namespace, name);
+        let found = self.call.server.heard(&key).await.map_err(store_status)?;
+        found.map(|entry| parse(&entry.bytes)).transpose()
     }
 
     /// All stored objects of a kind, of one namespace or of all.
@@ -226,8 +228,7 @@ impl<'a> Attributes<'a> {
         namespace: Option<&str>,
     ) -> Result<Vec<Value>, Status> {
         let prefix = api::names::storage_prefix(group, plural, namespace);
-        let page = self.call.server.store.list(&prefix, None, 0, None).await;
-        let page = page.map_err(crate::call::store_status)?;
-        page.entries.iter().map(|entry| crate::call::parse(&entry.bytes)).collect()
+        let entries = self.call.server.heard_all(&prefix).await.map_err(store_status)?;
+        entries.iter().map(|entry| parse(&entry.bytes)).collect()
     }
 }

@@ -1,11 +1,13 @@
 //! Which plugins run, and how each phase asks them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::Status;
 use serde_json::{Map, Value, json};
 
-use super::{Attributes, ObjectKind, PLUGINS, Plugin, Standards, resource_quota};
+use super::{
+    Attributes, EventLimit, ObjectKind, PLUGINS, Plugin, Standards, event_rate_limit, resource_quota,
+};
 use crate::call::Call;
 
 /// Plugins to switch on and off, by name (upstream's `--enable-admission-plugins` and
@@ -18,12 +20,24 @@ pub struct Switches {
     pub disable: Vec<String>,
     /// What PodSecurity holds pods to.
     pub pod_security: Standards,
+    /// PodNodeSelector's node selectors by namespace; `clusterDefaultNodeSelector` is for those without an annotation.
+    pub node_selectors: BTreeMap<String, String>,
+    /// EventRateLimit's limits.
+    pub event_limits: Vec<EventLimit>,
+}
+
+impl Switches {
+    /// The names of all plugins in the order they are asked, and whether each runs unless switched off.
+    pub fn plugins() -> impl Iterator<Item = (&'static str, bool)> {
+        PLUGINS.iter().map(|plugin| (plugin.name, plugin.on))
+    }
 }
 
 /// The plugins that run, in order, and what they keep between requests.
 pub(crate) struct Chain {
     plugins: Vec<&'static Plugin>,
     pub(super) quota_turns: resource_quota::Turns,
+    pub(super) event_limits: event_rate_limit::Limits,
 }
 
 impl Chain {
@@ -47,6 +61,7 @@ impl Chain {
         Ok(Self {
             plugins: PLUGINS.iter().filter(runs).collect(),
             quota_turns: resource_quota::Turns::default(),
+            event_limits: event_rate_limit::Limits::new(&switches.event_limits),
         })
     }
 }

@@ -5,6 +5,7 @@ use api::{Status, limit_ranger, object};
 use serde_json::Value;
 
 use super::{Attributes, Operation};
+use crate::authz::aggregate;
 
 async fn ranges(attributes: &Attributes<'_>) -> Result<Vec<Value>, Status> {
     attributes.stored_all(("", "limitranges"), Some(attributes.namespace())).await
@@ -31,11 +32,8 @@ pub(super) async fn validate(attributes: &Attributes<'_>, object: &Value) -> Res
     }
     for range in ranges(attributes).await? {
         let found = limit_ranger::violations(&range, &attributes.call.kind.plural, object);
-        match found.as_slice() {
-            [] => {}
-            [one] => return Err(attributes.forbidden(object, one)),
-            // As Go shows several errors.
-            more => return Err(attributes.forbidden(object, &format!("[{}]", more.join(", ")))),
+        if !found.is_empty() {
+            return Err(attributes.forbidden(object, &aggregate(&found)));
         }
     }
     Ok(())

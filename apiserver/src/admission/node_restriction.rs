@@ -258,17 +258,8 @@ impl Request<'_> {
             [one] => one,
             _ => return self.refuse("node may only request 0 or 1 audiences"),
         };
-        let volumes = || items(&pod["spec"], "volumes");
-        let mut tokens = volumes().flat_map(|volume| items(&volume["projected"], "sources"));
-        if tokens.any(|s| {
-            s["serviceAccountToken"].is_object() && text(&s["serviceAccountToken"], "audience") == audience
-        }) {
-            return Ok(());
-        }
-        for driver in volumes().filter_map(|volume| volume["csi"]["driver"].as_str()) {
-            let driver = self.attributes.stored(("storage.k8s.io", "csidrivers"), None, driver).await?;
-            let spec = driver.map_or(Value::Null, |driver| driver["spec"].clone());
-            if items(&spec, "tokenRequests").any(|request| text(request, "audience") == audience) {
+        for volume in items(&pod["spec"], "volumes") {
+            if self.volume_asks_for(pod, volume, audience).await? {
                 return Ok(());
             }
         }
@@ -282,7 +273,45 @@ impl Request<'_> {
         };
         let allowed =
             authz::authorize(&self.attributes.call.server, self.attributes.user(), &wish).await.is_allowed();
-        self.demand(allowed, &format!("audience {audience:?} not found in pod spec volume"))
+        let user = &self.attributes.user().name;
+        let detail = format!(
+            "audience {audience:?} not found in pod spec volume, {user} is not authorized to request tokens for this audience"
+        );
+        self.demand(allowed, &detail)
+    }
+
+    /// Whether a volume of a pod has a token for an audience, or a driver that wants one.
+    async fn volume_asks_for(&self, pod: &Value, volume: &Value, audience: &str) -> Result<bool, Status> {
+        let has = |token: &Value| token.is_object() && text(token, "audience") == audience;
+        if items(&volume["projected"], "sources").any(|source| has(&source["serviceAccountToken"])) {
+            return Ok(true);
+        }
+        let claim = match volume["persistentVolumeClaim"]["claimName"].as_str() {
+            Some(name) => Some(name.to_owned()),
+            None if volume["ephemeral"]["volumeClaimTemplate"].is_object() => {
+                Some(format!("{}-{}", object::name(pod), text(volume, "name")))
+            }
+            None => None,
+        };
+        let driver = match claim {
+            Some(claim) => self.driver_of(&claim).await?,
+            None => volume["csi"]["driver"].as_str().map(str::to_owned),
+        };
+        let Some(driver) = driver else { return Ok(false) };
+        let driver = self.attributes.stored(("storage.k8s.io", "csidrivers"), None, &driver).await?;
+        let spec = driver.map_or(Value::Null, |driver| driver["spec"].clone());
+        Ok(items(&spec, "tokenRequests").any(has))
+    }
+
+    /// The driver behind a claim of the pod's namespace.
+    async fn driver_of(&self, claim: &str) -> Result<Option<String>, Status> {
+        let namespace = Some(self.attributes.namespace());
+        let claim = self.attributes.stored(("", "persistentvolumeclaims"), namespace, claim).await?;
+        let Some(volume) = claim.as_ref().and_then(|claim| claim["spec"]["volumeName"].as_str()) else {
+            return Ok(None);
+        };
+        let volume = self.attributes.stored(("", "persistentvolumes"), None, volume).await?;
+        Ok(volume.and_then(|volume| volume["spec"]["csi"]["driver"].as_str().map(str::to_owned)))
     }
 
     fn lease(&self) -> Result<(), Status> {

@@ -10,9 +10,13 @@ use api::{Status, object};
 use serde_json::Value;
 
 use super::{Attributes, Operation, Resource};
+use crate::authz::aggregate;
 
 /// With more pods, only these many are looked at when a namespace is tightened.
 const MOST_PODS: usize = 3000;
+
+/// The annotation that says what pods are held to.
+const ENFORCED: &str = "enforce-policy";
 
 /// What is asked about.
 pub(super) const RESOURCES: &[Resource] = &[
@@ -59,40 +63,65 @@ pub(super) async fn validate(attributes: &Attributes<'_>, object: &Value) -> Res
         return validate_namespace(attributes, object).await;
     }
     let standards = &attributes.call.server.config.admission.pod_security;
-    let user = &attributes.user().name;
-    if standards.spares_namespace(attributes.namespace()) || standards.usernames.contains(user) {
+    if standards.spares_namespace(attributes.namespace()) {
+        annotate(attributes, "exempt", "namespace");
+        return Ok(());
+    }
+    if standards.usernames.contains(&attributes.user().name) {
+        annotate(attributes, "exempt", "user");
         return Ok(());
     }
     let is_pod = attributes.call.kind.plural == "pods";
     let namespace = attributes.stored(("", "namespaces"), None, attributes.namespace()).await?;
     let Some(namespace) = namespace else {
         let text = format!("failed to lookup namespace {:?}", attributes.namespace());
+        annotate(attributes, "error", text.as_str());
         return if is_pod { Err(Status::internal(text)) } else { Ok(()) };
     };
-    let (mut policy, _) = Policy::of_labels(&namespace["metadata"]["labels"], standards.defaults);
-    if !is_pod {
-        // Who makes pods is told early; only pods are refused.
-        policy.enforce = LevelVersion::PRIVILEGED;
-    }
-    if policy.is_privileged() {
+    let (policy, causes) = Policy::of_labels(&namespace["metadata"]["labels"], standards.defaults);
+    // Who makes pods is told early; only pods are refused.
+    let enforced = if is_pod { policy.enforce } else { LevelVersion::PRIVILEGED };
+    if causes.is_empty() && (Policy { enforce: enforced, ..policy }).is_privileged() {
+        if is_pod {
+            annotate(attributes, ENFORCED, LevelVersion::PRIVILEGED.to_string());
+        }
         return Ok(());
     }
     let Some(pod) = template(&attributes.call.kind.plural, object) else { return Ok(()) };
-    let unchanged = attributes.old.is_some_and(|old| is_pod && !is_significant(pod, old));
-    if unchanged || standards.spares_runtime(pod) {
+    if attributes.old.is_some_and(|old| is_pod && !is_significant(pod, old)) {
         return Ok(());
     }
-    let broken = pod_security::evaluate(policy.enforce, pod);
-    if !broken.is_empty() {
-        let text = format!("violates PodSecurity \"{}\": {}", policy.enforce, pod_security::detail(&broken));
+    if standards.spares_runtime(pod) {
+        annotate(attributes, "exempt", "runtimeClass");
+        return Ok(());
+    }
+    if !causes.is_empty() {
+        let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
+        annotate(attributes, "error", format!("Failed to parse policy: {}", aggregate(&causes)));
+    }
+    if is_pod {
+        annotate(attributes, ENFORCED, enforced.to_string());
+    }
+    let broken = |level: LevelVersion, verb: &str| {
+        let found = pod_security::evaluate(level, pod);
+        let text = || format!("{verb} PodSecurity \"{level}\": {}", pod_security::detail(&found));
+        (!found.is_empty()).then(text)
+    };
+    if let Some(text) = broken(policy.audit, "would violate") {
+        annotate(attributes, "audit-violations", text);
+    }
+    if let Some(text) = broken(enforced, "violates") {
         return Err(attributes.forbidden(object, &text));
     }
-    let broken = pod_security::evaluate(policy.warn, pod);
-    if !broken.is_empty() {
-        let text = pod_security::detail(&broken);
-        attributes.call.warn(format!("would violate PodSecurity \"{}\": {text}", policy.warn));
+    if let Some(text) = broken(policy.warn, "would violate") {
+        attributes.call.warn(text);
     }
     Ok(())
+}
+
+/// Says something in the audit log.
+fn annotate(attributes: &Attributes<'_>, key: &str, value: impl Into<String>) {
+    attributes.call.annotate(&format!("pod-security.kubernetes.io/{key}"), value);
 }
 
 /// The pod in an object that is one or makes some.

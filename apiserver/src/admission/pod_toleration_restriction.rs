@@ -30,12 +30,8 @@ pub(super) async fn mutate(attributes: &Attributes<'_>, pod: &mut Value) -> Resu
     if qos_class(pod) != "BestEffort" {
         more.push(json!({"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}));
     }
-    let present = pods::tolerations(pod);
-    for toleration in more {
-        if !present.iter().any(|known| covers(known, &toleration)) {
-            present.push(toleration);
-        }
-    }
+    let tolerations = pods::tolerations(pod);
+    *tolerations = merged(tolerations, &more);
     validate(attributes, pod).await
 }
 
@@ -48,6 +44,21 @@ pub(super) async fn validate(attributes: &Attributes<'_>, pod: &Value) -> Result
     }
     let text = "pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist";
     Err(Status::new(Reason::InternalError, text))
+}
+
+/// Both lists without what another toleration covers; of equal ones the first stays.
+pub(super) fn merged(first: &[Value], second: &[Value]) -> Vec<Value> {
+    let all: Vec<&Value> = first.iter().chain(second).collect();
+    let mut kept: Vec<Value> = Vec::new();
+    for (at, one) in all.iter().enumerate() {
+        let mut later = all.iter().skip(at + 1);
+        if !kept.iter().any(|other| covers(other, one))
+            && !later.any(|other| other != one && covers(other, one))
+        {
+            kept.push((*one).clone());
+        }
+    }
+    kept
 }
 
 /// Whether one toleration allows all that another does.
@@ -85,6 +96,9 @@ mod tests {
         check(exact("v"), all(), false);
         check(exact("v"), exact("w"), false);
         check(json!({"key": "k", "operator": "Exists"}), exact("v"), true);
+        let only = json!({"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"});
+        assert_eq!(merged(&[only.clone()], &[only.clone(), exact("w")]), [only.clone(), exact("w")]);
+        assert_eq!(merged(&[only], &[all()]), [all()]);
         let brief = json!({"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5});
         check(brief, exact("v"), false);
     }

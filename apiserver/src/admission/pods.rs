@@ -12,6 +12,8 @@ use super::{Attributes, Operation};
 const TOLERATION_SECONDS: i64 = 300;
 const SICK_NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
 /// Adds the two tolerations unless the pod has an opinion.
 pub(super) async fn default_toleration_seconds(_: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
     let list = tolerations(pod);
@@ -54,6 +56,21 @@ pub(super) async fn extended_resource_toleration(_: &Attributes<'_>, pod: &mut V
         }
     }
     Ok(())
+}
+
+/// A pod keeps others away from its node at most, not from a whole zone.
+pub(super) async fn limit_anti_affinity(attributes: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
+    let terms = &pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let mut keys = terms.as_array().into_iter().flatten().filter_map(|term| term["topologyKey"].as_str());
+    match keys.find(|key| *key != HOSTNAME) {
+        None => Ok(()),
+        Some(key) => {
+            let detail = format!(
+                "affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey {key} but only key {HOSTNAME} is allowed"
+            );
+            Err(attributes.forbidden(pod, &detail))
+        }
+    }
 }
 
 /// A new node takes no pods until its controller has seen that it is ready.

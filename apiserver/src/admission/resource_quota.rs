@@ -50,7 +50,7 @@ pub(super) async fn validate(attributes: &Attributes<'_>, object: &Value) -> Res
     }
     let prefix = api::names::storage_prefix("", "resourcequotas", Some(namespace));
     let store = &call.server.store;
-    if store.list(&prefix, None, 1, None).await.map_err(store_status)?.entries.is_empty() {
+    if call.server.heard_all(&prefix).await.map_err(store_status)?.is_empty() {
         return Ok(());
     }
     attributes.hold(call.server.admission.quota_turns.take(namespace).await);

@@ -4,6 +4,7 @@ use api::pod_resources::list;
 use api::{Status, object};
 use serde_json::Value;
 
+use super::pod_toleration_restriction::merged;
 use super::{Attributes, pods};
 
 async fn class(attributes: &Attributes<'_>, pod: &Value) -> Result<Option<Value>, Status> {
@@ -40,11 +41,9 @@ pub(super) async fn mutate(attributes: &Attributes<'_>, pod: &mut Value) -> Resu
             .entry("nodeSelector")
             .or_insert_with(|| Value::Object(Default::default()))[key] = value.clone();
     }
-    for toleration in class["scheduling"]["tolerations"].as_array().into_iter().flatten() {
+    if let Some(more) = class["scheduling"]["tolerations"].as_array() {
         let tolerations = pods::tolerations(pod);
-        if !tolerations.contains(toleration) {
-            tolerations.push(toleration.clone());
-        }
+        *tolerations = merged(tolerations, more);
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ pub(super) async fn mutate(attributes: &Attributes<'_>, object: &mut Value) -> R
         if again && !attributes.reinvocation.lock().webhooks.wants(&hook.id) {
             continue;
         }
-        let outcome = one(hook, attributes, &asked, (u8::from(again), at)).await;
+        let outcome = one(hook, &subject, &asked, (u8::from(again), at)).await;
         note(attributes, hook, object, &outcome);
         match outcome {
             Ok(Some(new)) => *object = new,
@@ -115,7 +115,7 @@ pub(super) async fn mutate(attributes: &Attributes<'_>, object: &mut Value) -> R
                     "failed-open.mutation.webhook.admission.k8s.io/round_{}_index_{at}",
                     u8::from(again)
                 );
-                attributes.call.annotate(&key, &hook.name);
+                attributes.call.annotate(&key, hook.name.as_str());
             }
         }
     }
@@ -141,21 +141,27 @@ pub(super) fn keep_owners(attributes: &Attributes<'_>, before: &Value, object: &
     }
 }
 
-/// Asks one webhook, and tells the audit log what it made of the object.
+/// Asks one webhook, and tells the audit log what it made of the object; the patch itself only where the log has
+/// objects as well.
 async fn one(
     hook: &Hook,
-    attributes: &Attributes<'_>,
+    subject: &Subject<'_>,
     asked: &(Shown, Value),
     (round, at): (u8, usize),
 ) -> Result<Option<Value>, calls::Failure> {
-    let outcome = match ask(hook, attributes, asked, true).await {
-        Ok(answer) => patched(hook, attributes, &asked.0, &answer).await,
-        Err(failure) => Err(failure),
-    };
-    let mutated = matches!(&outcome, Ok(Some(_)));
-    let said = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": mutated});
-    let key = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{at}");
-    attributes.call.annotate(&key, &said.to_string());
+    let call = subject.attributes.call;
+    let key = |what: &str| format!("{what}.webhook.admission.k8s.io/round_{round}_index_{at}");
+    let who = format!("\"configuration\":{},\"webhook\":{}", json!(hook.configuration), json!(hook.name));
+    let tell = |mutated: bool| call.annotate(&key("mutation"), format!("{{{who},\"mutated\":{mutated}}}"));
+    let answer = ask(hook, subject.attributes, asked, true).await.inspect_err(|_| tell(false))?;
+    let outcome = patched(hook, subject.attributes, &asked.0, &answer).await;
+    tell(matches!(&outcome, Ok(Some(new)) if Some(new) != subject.object));
+    if matches!(&outcome, Ok(Some(_)))
+        && call.trail.as_ref().is_some_and(|trail| trail.keeps_objects())
+        && let Ok(patch) = serde_json::from_slice::<Value>(&answer.patch)
+    {
+        call.annotate(&key("patch"), format!("{{{who},\"patch\":{patch},\"patchType\":\"JSONPatch\"}}"));
+    }
     outcome
 }
 
@@ -194,7 +200,7 @@ pub(super) async fn validate(attributes: &Attributes<'_>, object: &Value) -> Res
         let decided = decide(hook, failure);
         if decided.is_ok() {
             let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{at}");
-            attributes.call.annotate(&key, &hook.name);
+            attributes.call.annotate(&key, hook.name.as_str());
         }
         decided
     });

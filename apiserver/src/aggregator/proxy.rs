@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tokio_rustls::TlsConnector;
 
 use super::Delegation;
+use crate::backends;
 use crate::call::Server;
 use crate::node_proxy::{any_certificate, dial};
 use crate::relay::{self, Onward};
@@ -97,7 +98,7 @@ async fn send(
     request: Request<Body>,
 ) -> Result<Response<Incoming>, String> {
     let Delegation { namespace, service, port, .. } = delegation;
-    let (host, port) = webhook_client::endpoint(server, namespace, service, *port).await?;
+    let (host, port) = backends::endpoint(server, namespace, service, *port).await?;
     let connector = delegation.connector(&server.config.pki)?;
     let mut sender = dial(&server.clock, &host, port, Some((connector, &delegation.host()))).await?;
     sender.send_request(request).await.map_err(|error| error.to_string())

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::documents::{self, Remote};
 use super::{Delegation, Delegations, SERVICES, proxy};
+use crate::backends;
 use crate::call::{Call, Server, parse, store_status};
 use crate::followed::Index as _;
 use crate::registry::{self, Part};
@@ -28,7 +29,6 @@ const AGAIN: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(250);
 /// What a delegation depends on: its own object, its Service, and where that leads.
 const WATCHED: [(&str, &str); 3] = [SERVICES, ("", "services"), ("discovery.k8s.io", "endpointslices")];
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Follows all delegations for ever.
 pub(crate) async fn keep(server: Arc<Server>) {
@@ -105,7 +105,7 @@ fn settle(server: &Arc<Server>, known: &Delegations, tasks: &mut BTreeMap<String
 fn wake(tasks: &BTreeMap<String, Supervised>, event: &Event) {
     let Some(entry) = event.entry.as_ref().or(event.previous.as_ref()) else { return };
     let Ok(object) = parse(&entry.bytes) else { return };
-    let service = object["metadata"]["labels"][SERVICE_LABEL].as_str();
+    let service = object["metadata"]["labels"][backends::SERVICE_LABEL].as_str();
     let name = service.unwrap_or_else(|| api::object::name(&object));
     for task in tasks.values() {
         if task.delegation.namespace == api::object::namespace(&object) && task.delegation.service == name {
@@ -158,19 +158,13 @@ impl Found {
 async fn check(server: &Server, delegation: &Delegation) -> Found {
     let Delegation { namespace, service: name, port, group, version, .. } = delegation;
     let shown = format!("service/{name} in {namespace:?}");
-    let key = api::names::storage_key("", "services", Some(namespace), name);
-    let service = match server.stored(&key).await {
-        Ok(Some(service)) => service,
-        Ok(None) => return Found::not("ServiceNotFound", format!("{shown} is not present")),
-        Err(status) => {
-            let message = format!("{shown} cannot be checked due to: {}", status.message);
-            return Found { status: "Unknown", reason: "ServiceAccessError", message };
-        }
+    let Some(found) = backends::find(server, namespace, name).await else {
+        return Found::not("ServiceNotFound", format!("{shown} is not present"));
     };
-    if service["spec"]["type"] == "ClusterIP"
-        && let Some(found) = endpoints(server, delegation, &service, &shown).await
+    if found.service["spec"]["type"] == "ClusterIP"
+        && let Some(problem) = endpoints(delegation, &found, &shown)
     {
-        return found;
+        return problem;
     }
     let path = format!("/apis/{group}/{version}");
     let url = format!("https://{}:{port}{path}", delegation.host());
@@ -191,40 +185,20 @@ async fn check(server: &Server, delegation: &Delegation) -> Found {
 }
 
 /// What is wrong with where the Service leads, if anything is.
-async fn endpoints(server: &Server, delegation: &Delegation, service: &Value, shown: &str) -> Option<Found> {
-    let Delegation { namespace, service: name, port, .. } = delegation;
-    let ports = service["spec"]["ports"].as_array();
-    let Some(found) = ports.into_iter().flatten().find(|p| p["port"] == *port) else {
+fn endpoints(delegation: &Delegation, found: &backends::Found, shown: &str) -> Option<Found> {
+    let port = delegation.port;
+    let Some(port) = found.port(port) else {
         return Some(Found::not("ServicePortError", format!("{shown} is not listening on port {port}")));
     };
-    let port_name = found["name"].as_str().unwrap_or_default();
-    let prefix = api::names::storage_prefix("discovery.k8s.io", "endpointslices", Some(namespace));
-    let page = match server.store.list(&prefix, None, 0, None).await {
-        Ok(page) => page,
-        Err(error) => {
-            let message = format!("{shown} cannot be checked due to: {error}");
-            return Some(Found { status: "Unknown", reason: "EndpointsAccessError", message });
-        }
-    };
-    let slices = page.entries.iter().filter_map(|entry| parse(&entry.bytes).ok());
-    let slices: Vec<Value> =
-        slices.filter(|slice| slice["metadata"]["labels"][SERVICE_LABEL] == *name).collect();
-    if slices.is_empty() {
+    let name = port["name"].as_str().unwrap_or_default();
+    if found.slices.is_empty() {
         let message = format!("cannot find endpointslices for {shown}");
         return Some(Found::not("EndpointsNotFound", message));
     }
-    let reachable = slices.iter().any(|slice| has_endpoint(slice, port_name));
-    (!reachable).then(|| {
-        let message = format!("endpointslices for {shown} have no addresses with port name {port_name:?}");
+    found.ready(name).is_empty().then(|| {
+        let message = format!("endpointslices for {shown} have no addresses with port name {name:?}");
         Found::not("MissingEndpoints", message)
     })
-}
-
-/// Whether a slice has a ready address with the port.
-fn has_endpoint(slice: &Value, port_name: &str) -> bool {
-    let list = |key: &str| slice[key].as_array().into_iter().flatten();
-    list("ports").any(|port| port["name"].as_str().unwrap_or_default() == port_name)
-        && list("endpoints").any(|endpoint| endpoint["conditions"]["ready"] != false)
 }
 
 /// Writes the condition, if it says something new.
@@ -277,13 +251,5 @@ mod tests {
         );
         set(&mut service, &Found { status: "True", reason: "Passed", message: String::new() }, "now");
         assert_eq!(service["status"]["conditions"][1]["lastTransitionTime"], "now");
-    }
-
-    #[test]
-    fn a_slice_needs_the_port_and_somebody_ready() {
-        let slice = json!({"ports": [{"name": "https"}], "endpoints": [{"conditions": {"ready": true}}]});
-        assert!(has_endpoint(&slice, "https") && !has_endpoint(&slice, "http"));
-        let unready = json!({"ports": [{"name": ""}], "endpoints": [{"conditions": {"ready": false}}]});
-        assert!(!has_endpoint(&unready, ""));
     }
 }

@@ -1,10 +1,12 @@
-//! Which admission plugins run, and what PodSecurity holds pods to.
+//! Which admission plugins run, and what PodSecurity, PodNodeSelector and EventRateLimit hold requests to.
 //!
-//! Entry point: [`switches`]. The words are upstream's: its flags, and its `PodSecurityConfiguration`.
+//! Entry point: [`switches`]. The words are upstream's: its flags, and its plugins' configurations.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use api::pod_security::Policy;
-use apiserver::{Standards, Switches};
+use apiserver::{EventLimit, EventLimitType, Standards, Switches};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 pub struct PodSecurity {
     /// `enforce`, `audit`, `warn`: a level; with `-version`: a release such as `v1.36`, or `latest`.
     #[serde(default)]
-    pub defaults: std::collections::BTreeMap<String, String>,
+    pub defaults: BTreeMap<String, String>,
     /// Whose pods are not looked at.
     #[serde(default)]
     pub exemptions: Exemptions,
@@ -36,11 +38,45 @@ pub struct Exemptions {
     pub namespaces: Vec<String>,
 }
 
-/// From lists of names and the standards of the file.
+/// A limit of EventRateLimit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EventRateLimit {
+    /// `Server`, `Namespace`, `User` or `SourceAndObject`.
+    pub r#type: String,
+    /// Events a second, in the long run.
+    pub qps: u32,
+    /// Events at once.
+    pub burst: u32,
+    /// How many namespaces, users or sources are remembered.
+    #[serde(default)]
+    pub cache_size: u32,
+}
+
+impl EventRateLimit {
+    fn read(&self) -> Result<EventLimit> {
+        let Some(by) = EventLimitType::parse(&self.r#type) else {
+            bail!("eventRateLimits: {:?} is none of Server, Namespace, User, SourceAndObject", self.r#type);
+        };
+        if self.qps == 0 || self.burst == 0 {
+            bail!("eventRateLimits: qps and burst must be positive");
+        }
+        let Self { qps, burst, .. } = *self;
+        Ok(EventLimit { by, qps, burst, cache_size: usize::try_from(self.cache_size)? })
+    }
+}
+
+/// From lists of names and the plugins' settings of the file.
 ///
 /// # Errors
-/// A level or version that is none; names of plugins are checked by the API server.
-pub(super) fn switches(enable: &[String], disable: &[String], standards: PodSecurity) -> Result<Switches> {
+/// A level, version or limit that is none; names of plugins are checked by the API server.
+pub(super) fn switches(
+    enable: &[String],
+    disable: &[String],
+    standards: PodSecurity,
+    node_selectors: BTreeMap<String, String>,
+    limits: &[EventRateLimit],
+) -> Result<Switches> {
     let names = |list: &[String]| -> Vec<String> {
         let names = list.iter().flat_map(|text| text.split(',')).map(str::trim);
         names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -53,5 +89,7 @@ pub(super) fn switches(enable: &[String], disable: &[String], standards: PodSecu
     }
     let Exemptions { usernames, runtime_classes, namespaces } = standards.exemptions;
     let pod_security = Standards { defaults, usernames, runtime_classes, namespaces };
-    Ok(Switches { enable: names(enable), disable: names(disable), pod_security })
+    let event_limits = limits.iter().map(EventRateLimit::read).collect::<Result<_>>()?;
+    let (enable, disable) = (names(enable), names(disable));
+    Ok(Switches { enable, disable, pod_security, node_selectors, event_limits })
 }

@@ -1,17 +1,18 @@
 //! The parameters a binding refers to.
 //!
-//! Entry points: [`kind`], [`collect`]. They are objects of any kind that is served. They are read when they are
-//! needed, so that a change counts at once: a binding is nothing every request meets.
+//! Entry points: [`kind`], [`collect`]. They are objects of any kind that is served, taken as this server has heard of
+//! them: the store, which may be elsewhere, is asked only for one that is named and not known.
 
 use std::sync::Arc;
 
+use api::Kind;
 use api::selector::LabelSelector;
-use api::{Kind, Reason};
 use serde_json::Value;
 
 use super::policies::{Binding, Policy};
 use crate::admission::Attributes;
-use crate::call::{Call, parse, store_status};
+use crate::call::{Call, index, parse, store_status};
+use crate::storage::Entry;
 
 /// The row of a policy's parameters, if it has any.
 ///
@@ -64,23 +65,21 @@ pub(super) async fn collect(
 }
 
 async fn named(call: &Call, name: &str) -> Result<Vec<Value>, String> {
-    match call.entry(name).await {
-        Ok(entry) => shown(call, &entry.bytes).map(|object| vec![object]),
-        Err(status) if status.reason == Reason::NotFound => Ok(Vec::new()),
-        Err(status) => Err(status.message),
-    }
+    let found = call.server.heard(&call.key(name)).await.map_err(|error| store_status(error).message)?;
+    adopted(call, found.into_iter().collect()).await
 }
 
 async fn selected(call: &Call, selector: &Value) -> Result<Vec<Value>, String> {
     let selector = LabelSelector::from_object(selector).map_err(|error| error.0)?;
     let prefix = call.stored.prefix(call.info.namespace());
-    let page = call.server.store.list(&prefix, None, 0, None).await;
-    let page = page.map_err(|error| store_status(error).message)?;
-    let entries = call.adopt_all(page.entries).await.map_err(|status| status.message)?;
-    let objects: Result<Vec<Value>, String> = entries.iter().map(|entry| shown(call, &entry.bytes)).collect();
-    Ok(objects?.into_iter().filter(|object| selector.matches_object(object)).collect())
+    let mut entries = call.server.heard_all(&prefix).await.map_err(|error| store_status(error).message)?;
+    entries.retain(|entry| selector.matches(&index(entry, &call.stored).labels));
+    adopted(call, entries).await
 }
 
-fn shown(call: &Call, bytes: &bytes::Bytes) -> Result<Value, String> {
-    call.visible(bytes).and_then(|bytes| parse(&bytes)).map_err(|status| status.message)
+/// The objects in the form of the policy's kind.
+async fn adopted(call: &Call, entries: Vec<Arc<Entry>>) -> Result<Vec<Value>, String> {
+    let entries = call.adopt_all(entries).await.map_err(|status| status.message)?;
+    let shown = |entry: &Arc<Entry>| call.visible(&entry.bytes).and_then(|bytes| parse(&bytes));
+    entries.iter().map(shown).collect::<Result<_, _>>().map_err(|status| status.message)
 }

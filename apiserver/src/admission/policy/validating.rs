@@ -203,7 +203,7 @@ fn publish(attributes: &Attributes<'_>, policy: &Policy, annotations: Vec<(Strin
         slot.push_str(&value);
     }
     for (key, value) in joined {
-        attributes.call.annotate(&format!("{}/{key}", policy.name), &value);
+        attributes.call.annotate(&format!("{}/{key}", policy.name), value);
     }
 }
 
@@ -211,7 +211,7 @@ fn conclude(attributes: &Attributes<'_>, object: &Value, mut findings: Findings)
     if !findings.audited.is_empty() {
         findings.audited.truncate(MAX_FAILURES);
         let said = Value::Array(findings.audited).to_string();
-        attributes.call.annotate("validation.policy.admission.k8s.io/validation_failure", &said);
+        attributes.call.annotate("validation.policy.admission.k8s.io/validation_failure", said);
     }
     let Some((message, reason)) = findings.denied.into_iter().next() else { return Ok(()) };
     let mut status = attributes.forbidden(object, &message);

@@ -87,7 +87,7 @@ pub(super) async fn ask(
     let answer = Answer::read(&review, &answer, mutating)
         .map_err(|error| Failure::Call(format!("received invalid webhook response: {error}")))?;
     for (key, value) in &answer.annotations {
-        call.annotate(&format!("{}/{key}", hook.name), value);
+        call.annotate(&format!("{}/{key}", hook.name), value.as_str());
     }
     answer.warnings.iter().for_each(|warning| call.warn(warning.as_str()));
     if !answer.allowed {
