@@ -97,7 +97,10 @@ mod tests {
         check(exact("v"), exact("w"), false);
         check(json!({"key": "k", "operator": "Exists"}), exact("v"), true);
         let only = json!({"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"});
-        assert_eq!(merged(&[only.clone()], &[only.clone(), exact("w")]), [only.clone(), exact("w")]);
+        assert_eq!(
+            merged(std::slice::from_ref(&only), &[only.clone(), exact("w")]),
+            [only.clone(), exact("w")]
+        );
         assert_eq!(merged(&[only], &[all()]), [all()]);
         let brief = json!({"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5});
         check(brief, exact("v"), false);

@@ -21,7 +21,7 @@ use crate::backends;
 use crate::call::Server;
 use crate::node_proxy::{any_certificate, dial};
 use crate::relay::{self, Onward};
-use crate::{output, transport, webhook_client};
+use crate::{output, transport};
 
 /// The largest document read: OpenAPI of a large server is a few megabytes.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
