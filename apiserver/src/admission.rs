@@ -2,7 +2,8 @@
 //!
 //! Entry points: [`mutate`], then, once the kind's strategy has judged the object, [`validate`]; [`admit`] does both
 //! for what is not stored (bindings, evictions, reviews, streams, deletions). [`PLUGINS`] is the one ordered
-//! table; its order and names are upstream's `AllOrderedPlugins` (`pkg/kubeapiserver/options/plugins.go`).
+//! table; its order and names are upstream's `AllOrderedPlugins` (`pkg/kubeapiserver/options/plugins.go`), but for
+//! `DeletionLock`, which is ours.
 //!
 //! To add a plugin: write `admission/NAME.rs` with a function for each phase it has, and a row in
 //! [`PLUGINS`] at its place in upstream's order. A row says for which operations and resources the functions are
@@ -14,6 +15,7 @@
 mod attributes;
 mod certificates;
 mod chain;
+mod deletion_lock;
 mod deny_service_external_ips;
 mod event_rate_limit;
 mod limit_ranger;
@@ -215,6 +217,7 @@ const PLUGINS: &[Plugin] = &[
     Plugin::new("PodResizeValidator", &[Update])
         .of(&[("", "pods", "resize")])
         .validates(|a, pod| Box::pin(pod_resize::validate(a, pod))),
+    Plugin::new("DeletionLock", &[Delete]).validates(|a, _object| Box::pin(deletion_lock::validate(a))),
     // What users bring along comes after all that mutates, so that it sees what will be stored. A deletion has no
     // object that could be changed.
     Plugin::new("MutatingAdmissionPolicy", &[Create, Update, Connect])

@@ -8,6 +8,8 @@ mod scene;
 mod selection;
 #[path = "custom_resources/strictness.rs"]
 mod strictness;
+#[path = "scene/watch.rs"]
+mod watch;
 #[path = "custom_resources/webhook.rs"]
 mod webhook;
 
@@ -85,20 +87,7 @@ impl World {
 
     /// Reads a watch until an event is as wanted: all that came.
     async fn events(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let mut body = self.open("GET", path, "application/json", None).await.into_body();
-        let (mut text, mut seen) = (String::new(), Vec::new());
-        while let Some(frame) = body.frame().await {
-            text.push_str(&String::from_utf8_lossy(&frame.expect("a frame").into_data().unwrap_or_default()));
-            while let Some((line, rest)) = text.split_once('\n') {
-                let event: Value = serde_json::from_str(line).expect("an event");
-                text = rest.to_owned();
-                seen.push(event);
-                if seen.last().is_some_and(&wanted) {
-                    return seen;
-                }
-            }
-        }
-        panic!("the watch of {path} ended")
+        watch::until(self.open("GET", path, "application/json", None).await.into_body(), wanted).await
     }
 
     async fn define(&self, crd: Value) -> Value {
@@ -312,6 +301,23 @@ async fn a_definition_goes_after_its_objects() {
     // The same name can be taken again.
     world.define(certificates()).await;
     assert_eq!(world.get(CERTIFICATES).await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_locked_keeps_its_definition() {
+    let world = world().await;
+    world.define(certificates()).await;
+    let mut locked = certificate("locked");
+    locked["metadata"]["annotations"] = json!({"gantry.dev/deletion-lock": ""});
+    World::ok(world.send("POST", CERTIFICATES, locked).await);
+    let name = format!("{DEFINITIONS}/certificates.cert.example.io");
+    let (code, status) = world.send("DELETE", &name, Value::Null).await;
+    assert_eq!(code, 403, "{status}");
+    let message = status["message"].as_str().expect("a message");
+    assert!(message.ends_with("gantry.dev/deletion-lock: certificates \"locked\""), "{message}");
+    let free = json!({"metadata": {"annotations": null}});
+    World::ok(world.send("PATCH", &format!("{CERTIFICATES}/locked"), free).await);
+    World::ok(world.send("DELETE", &name, Value::Null).await);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 mod aggregation;
 #[path = "scene/server.rs"]
 mod scene;
+#[path = "scene/watch.rs"]
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

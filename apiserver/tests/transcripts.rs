@@ -222,6 +222,11 @@ fn delete() {
 }
 
 #[test]
+fn locks() {
+    check("locks.txt");
+}
+
+#[test]
 fn watch() {
     check("watch.txt");
 }

@@ -138,3 +138,76 @@ fn refusals_and_dry_runs() {
         ],
     );
 }
+
+/// What kubectl does not have: earlier states are read, one change and a whole namespace are taken back, what was
+/// deleted returns, and what is locked is not deleted.
+#[test]
+fn the_past_comes_back() {
+    let server = Server::start();
+    let value = |object: &str, path: &str, at: &str| {
+        server.ok(&format!("get {object} -n shop -o jsonpath={{{path}}} --at={at}"))
+    };
+    // Kind, how one is made, and how one field of it goes from one number to the next.
+    let kinds = [
+        ("cm/c", "create configmap c --from-literal=n=0", ".data.n", r#"{"data":{"n":"N"}}"#),
+        (
+            "svc/s",
+            "create service clusterip s --tcp=80",
+            ".spec.selector.n",
+            r#"{"spec":{"selector":{"n":"N"}}}"#,
+        ),
+        (
+            "role/r",
+            "create role r --verb=get --resource=pods",
+            ".rules[0].resources[0]",
+            r#"{"rules":[{"apiGroups":[""],"resources":["N"],"verbs":["get"]}]}"#,
+        ),
+    ];
+    server.ok("create namespace shop");
+    for (object, create, path, patch) in kinds {
+        server.ok(&format!("{create} -n shop"));
+        let mut seen = Vec::new();
+        for n in 1..=5 {
+            server.ok(&format!(
+                "patch {object} -n shop --type=merge -p {}",
+                patch.replace('N', &n.to_string())
+            ));
+            let revision =
+                server.ok(&format!("get {object} -n shop -o jsonpath={{.metadata.resourceVersion}}"));
+            seen.push((n.to_string(), revision));
+        }
+        for (n, revision) in &seen {
+            assert_eq!(value(object, path, revision), *n, "{object} at {revision}");
+        }
+        server.ok(&format!("undo {object} -n shop"));
+        assert_eq!(server.ok(&format!("get {object} -n shop -o jsonpath={{{path}}}")), "4");
+        let history = server.ok(&format!("history {object} -n shop"));
+        assert_eq!(history.matches("gantry-undo").count(), 1, "{history}");
+    }
+
+    let moment = server.ok("get role/r -n shop -o jsonpath={.metadata.resourceVersion}");
+    server.ok("delete cm c -n shop");
+    server.ok(r#"patch svc/s -n shop --type=merge -p {"spec":{"selector":{"n":"9"}}}"#);
+    server.ok("create configmap later -n shop");
+    let done = server.ok(&format!("undo namespace/shop --contents --to-revision={moment}"));
+    assert_eq!(server.ok("get cm c -n shop -o jsonpath={.data.n}"), "4", "{done}");
+    assert_eq!(server.ok("get svc s -n shop -o jsonpath={.spec.selector.n}"), "4", "{done}");
+    assert!(done.contains("configmap/later was created since, and stays"), "{done}");
+    assert!(!done.contains("role"), "{done}");
+
+    server.ok("annotate cm c -n shop gantry.dev/deletion-lock=books");
+    let refusal = server.refused("delete namespace shop");
+    assert!(
+        refusal.contains(
+            r#"locked against deletion by the annotation gantry.dev/deletion-lock: configmaps "c""#
+        ),
+        "{refusal}"
+    );
+    assert!(server.refused("delete cm c -n shop").contains(r#"it is locked against deletion ("books")"#));
+    server.ok("annotate cm c -n shop gantry.dev/deletion-lock-");
+    server.ok("delete namespace shop --timeout=60s");
+    server.refused("get namespace shop");
+    server.ok("undelete namespace shop");
+    assert_eq!(server.ok("get cm c -n shop -o jsonpath={.data.n}"), "4");
+    assert_eq!(server.ok("get role r -n shop -o jsonpath={.rules[0].resources[0]}"), "4");
+}

@@ -72,19 +72,8 @@ impl Cluster {
     /// Waits for a reason of the API service's condition.
     async fn until(&self, reason: &str) {
         let path = format!("{SERVICES}?watch=1&fieldSelector=metadata.name=v1.wardle.example.com");
-        let mut body = self.send(true, get(&path)).await.into_body();
-        let mut text = String::new();
-        while let Some(frame) = body.frame().await {
-            text.push_str(&String::from_utf8_lossy(&frame.expect("a frame").into_data().unwrap_or_default()));
-            while let Some((line, rest)) = text.split_once('\n') {
-                let event: Value = serde_json::from_str(line).expect("an event");
-                text = rest.to_owned();
-                if event["object"]["status"]["conditions"][0]["reason"] == reason {
-                    return;
-                }
-            }
-        }
-        panic!("the watch ended before {reason}");
+        let watch = self.send(true, get(&path)).await.into_body();
+        watch::until(watch, |event| event["object"]["status"]["conditions"][0]["reason"] == reason).await;
     }
 }
 

@@ -3,13 +3,15 @@
 //! Entry point: [`run`]. [`target`] and [`restored`] are pure. What others own stays as it is now:
 //! status, owners, finalizers and what controllers keep in annotations.
 
+mod contents;
+
 use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
 
 use super::connection::{Connection, query};
 use super::history::{self, CONTROLLED, DEPTH};
 use super::resources::{Resource, Resources};
-use super::{Outcome, Scope, undelete};
+use super::{Failure, Outcome, Scope, undelete};
 
 /// Who undoes, in history and in managed fields.
 const MANAGER: &str = "gantry-undo";
@@ -23,6 +25,12 @@ pub struct Arguments {
     /// The revision to go back to [default: the one before the last change of more than status].
     #[arg(long, value_name = "REVISION")]
     to_revision: Option<u64>,
+    /// The time to go back to (RFC 3339), or an age such as `10m`.
+    #[arg(long, value_name = "TIME", conflicts_with = "to_revision")]
+    to_time: Option<String>,
+    /// Of a namespace: what it holds, as it was then. What was created since stays.
+    #[arg(long)]
+    contents: bool,
     /// Say what would be done: `client` decides here, `server` also has the server check it.
     #[arg(long, value_name = "none|client|server", default_value = "none", num_args = 0..=1, default_missing_value = "client", require_equals = true)]
     pub dry_run: DryRun,
@@ -62,44 +70,91 @@ impl DryRun {
 pub async fn run(connection: &Connection, arguments: Arguments) -> Outcome {
     let resources = Resources::discover(connection).await?;
     let (resource, name) = resources.one(&arguments.words)?;
-    let path = resource.object(&connection.namespace(&arguments.scope), &name);
+    let time = arguments.to_time.as_deref().map(history::moment).transpose()?;
+    if arguments.contents {
+        let moment = time.or_else(|| arguments.to_revision.map(|revision| revision.to_string()));
+        let Some(moment) = moment else {
+            return Err(Failure::from(anyhow!("--contents needs --to-time or --to-revision")));
+        };
+        if (resource.group.as_str(), resource.plural.as_str()) != ("", "namespaces") {
+            return Err(Failure::from(anyhow!(
+                "--contents is for namespaces, not {}",
+                resource.plural_name()
+            )));
+        }
+        return contents::run(connection, &resources, &name, &moment, arguments.dry_run).await;
+    }
+    let namespace = connection.namespace(&arguments.scope);
+    let path = resource.object(&namespace, &name);
     let shown = format!("{}/{name}", resource.singular_name());
-    let document = connection.get(&history::history_path(&path, DEPTH)).await?;
     let current = connection.find(&path).await?;
-    let items = document["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let uid = current.as_ref().map(api::object::uid);
-    let revision = target(items, uid, arguments.to_revision).map_err(|error| anyhow!("{shown}: {error}"))?;
-    let past =
-        connection.get(&format!("{path}{}", query(&[("gantry.dev/at", &revision.to_string())]))).await?;
-    let dry_run = arguments.dry_run;
+    let moment = match time {
+        Some(time) => time,
+        None => {
+            let document = connection.get(&history::history_path(&path, DEPTH)).await?;
+            let items = document["items"].as_array().map_or(&[][..], Vec::as_slice);
+            let uid = current.as_ref().map(api::object::uid);
+            let revision = target(items, uid, arguments.to_revision);
+            revision.map_err(|error| anyhow!("{shown}: {error}"))?.to_string()
+        }
+    };
+    let past = connection.get(&format!("{path}{}", query(&[("gantry.dev/at", &moment)]))).await?;
+    if let Some(current) = &current
+        && api::object::uid(&past) != api::object::uid(current)
+    {
+        return Err(Failure::from(anyhow!(
+            "{shown}: {} shows another object of the same name, which was deleted since; delete the present one first if the earlier is wanted",
+            spoken(&moment)
+        )));
+    }
+    let at = (namespace.as_str(), name.as_str());
+    if !put_back(connection, resource, at, current, (&past, &moment), arguments.dry_run).await? {
+        println!("{shown} is as it was at {}", spoken(&moment));
+    }
+    Ok(())
+}
+
+/// `revision 7`, or the time.
+fn spoken(moment: &str) -> String {
+    let is_revision = moment.bytes().all(|byte| byte.is_ascii_digit());
+    if is_revision { format!("revision {moment}") } else { moment.to_owned() }
+}
+
+/// Writes an object (`current`, if there is one) as it was in the `past`, and says what that changed. Whether
+/// anything did.
+async fn put_back(
+    connection: &Connection,
+    resource: &Resource,
+    (namespace, name): (&str, &str),
+    current: Option<Value>,
+    (past, moment): (&Value, &str),
+    dry_run: DryRun,
+) -> Outcome<bool> {
+    let shown = format!("{}/{name}", resource.singular_name());
+    let then = format!("as it was at {}{}", spoken(moment), dry_run.suffix());
     let Some(current) = current else {
-        let anew = undelete::recreated(&past);
         if dry_run != DryRun::Client {
-            let collection = path.rsplit_once('/').map_or(path.as_str(), |(collection, _)| collection);
+            let collection = resource.collection(Some(namespace));
+            let anew = undelete::recreated(past);
             connection.post(&format!("{collection}{}", dry_run.query(MANAGER)), &anew).await?;
         }
-        println!("{shown} created as it was at revision {revision}{}", dry_run.suffix());
-        return Ok(());
+        println!("{shown} created {then}");
+        return Ok(true);
     };
-    if api::object::uid(&past) != api::object::uid(&current) {
-        Err(anyhow!(
-            "{shown}: revision {revision} shows another object of the same name, which was deleted since; delete the present one first if the earlier is wanted"
-        ))?;
-    }
-    let new = restored(&current, &past);
+    let new = restored(&current, past);
     let changes = api::changes::between(&current, &new, secret_fields(resource));
     if changes.is_empty() {
-        println!("{shown} is as it was at revision {revision}");
-        return Ok(());
+        return Ok(false);
     }
     if dry_run != DryRun::Client {
+        let path = resource.object(namespace, name);
         connection.put(&format!("{path}{}", dry_run.query(MANAGER)), &new).await?;
     }
-    println!("{shown} is again as it was at revision {revision}{}", dry_run.suffix());
+    println!("{shown} is again {then}");
     for change in changes {
         println!("  {}", history::change(&change.to_json()));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Fields of a resource's objects whose values are not printed.

@@ -65,6 +65,24 @@ impl Server {
         assert!(self.command(gantry).args(wait).status().expect("ended").success(), "{}", self.log());
     }
 
+    /// What our tool prints for a command line that must succeed; words are separated by single spaces.
+    pub fn ok(&self, line: &str) -> String {
+        let gantry = env!("CARGO_BIN_EXE_gantry");
+        let output = self.command(gantry).args(line.split(' ')).stdin(Stdio::null()).output();
+        let output = output.expect("our tool runs");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {complaint}\n{}", self.log());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What our tool complains of for a command line that must fail.
+    pub fn refused(&self, line: &str) -> String {
+        let output = self.command(env!("CARGO_BIN_EXE_gantry")).args(line.split(' ')).output();
+        let output = output.expect("our tool runs");
+        assert!(!output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// What differs between the tools' outputs for a command line; words are separated by single spaces.
     pub fn difference(&self, line: &str) -> Option<String> {
         let run = |program: &str| {
