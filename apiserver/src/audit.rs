@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use api::Status;
 use axum::body::Body;
 use component_base::clock::SharedClock;
-use component_base::metrics::{self, IntCounterVec};
+use component_base::metrics::{self, IntCounter, IntCounterVec};
 use component_base::shutdown::Shutdown;
 use component_base::user::UserInfo;
 use http::{HeaderMap, Response};
@@ -39,15 +39,19 @@ use policy::{Decision, Level, Policy, Stage};
 use webhook::Webhook;
 pub use webhook::WebhookOptions;
 
-static EVENTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    metrics::counter("apiserver_audit_event_total", "Events that were to be written down.", &[])
+static EVENTS: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Events that were to be written down.";
+    metrics::counter("apiserver_audit_event_total", help, &[]).with_label_values::<&str>(&[])
 });
 static ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let help = "Events that could not be written down, by what was to take them.";
     metrics::counter("apiserver_audit_error_total", help, &["plugin"])
 });
-static LEVELS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    metrics::counter("apiserver_audit_level_total", "Requests by the level of their policy.", &["level"])
+/// In the order of [`Level`].
+static LEVELS: LazyLock<[IntCounter; 4]> = LazyLock::new(|| {
+    let help = "Requests by the level of their policy.";
+    let counter = metrics::counter("apiserver_audit_level_total", help, &["level"]);
+    ["None", "Metadata", "Request", "RequestResponse"].map(|level| counter.with_label_values(&[level]))
 });
 
 /// The address a request came from, as an extension of the request.
@@ -107,7 +111,7 @@ struct Sink {
 
 impl Sink {
     fn take(&self, event: Event) {
-        EVENTS.with_label_values::<&str>(&[]).inc();
+        EVENTS.inc();
         if let Some(webhook) = &self.webhook
             && webhook.try_send(event.clone()).is_err()
         {
@@ -229,13 +233,13 @@ impl Visit<'_> {
     pub(crate) fn begin(
         &self,
         request: &http::Request<Body>,
-        info: &RequestInfo,
+        info: &Arc<RequestInfo>,
         user: &UserInfo,
         acting: Option<&UserInfo>,
     ) -> Option<Arc<Trail>> {
         let (policy, sink) = self.audit.0.as_ref()?;
         let decision = policy.decide(user, info);
-        LEVELS.with_label_values(&[level_name(decision.level)]).inc();
+        LEVELS[decision.level as usize].inc();
         if decision.level == Level::None {
             return None;
         }
@@ -245,7 +249,7 @@ impl Visit<'_> {
             audit_id: self.audit_id.clone(),
             uri,
             method,
-            info: info.clone(),
+            info: Arc::clone(info),
             user: user.clone(),
             impersonated: acting.cloned(),
             source_ips,
@@ -311,15 +315,6 @@ struct End {
 impl Drop for End {
     fn drop(&mut self) {
         self.trail.write(Stage::ResponseComplete, Some(self.status.clone()));
-    }
-}
-
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::None => "None",
-        Level::Metadata => "Metadata",
-        Level::Request => "Request",
-        Level::RequestResponse => "RequestResponse",
     }
 }
 

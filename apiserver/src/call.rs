@@ -151,7 +151,7 @@ pub(crate) struct Call {
     pub(crate) user: UserInfo,
     /// `User-Agent` as sent; empty if none was.
     pub(crate) user_agent: String,
-    pub(crate) info: RequestInfo,
+    pub(crate) info: Arc<RequestInfo>,
     pub(crate) options: Options,
     /// The row the path names.
     pub(crate) kind: Arc<Kind>,
@@ -179,7 +179,7 @@ impl Call {
             server: Arc::clone(server),
             user: UserInfo::component("system:apiserver", &["system:masters"]),
             user_agent: "kube-apiserver".to_owned(),
-            info,
+            info: Arc::new(info),
             options: Options::default(),
             stored: stored_row(&server.kinds(), kind),
             kind: Arc::clone(kind),

@@ -37,7 +37,7 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         .map_or_else(|| server.rng.uid(), str::to_owned);
     let pairs = query_pairs(request.uri());
     let watch = pairs.iter().flatten().any(|(k, v)| k == "watch" && !matches!(v.as_str(), "false" | "0"));
-    let info = RequestInfo::parse(request.method(), request.uri(), watch);
+    let info = Arc::new(RequestInfo::parse(request.method(), request.uri(), watch));
     let visit = server.audit.visit(audit_id);
     let dry_run = pairs.iter().flatten().any(|(key, value)| key == "dryRun" && value == "All");
     let busy = Busy::with(&info);
@@ -58,7 +58,9 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
         let options = Options::parse(info.verb, &pairs);
         let options = options.map(|options| Options { pretty: reader.pretty, ..options });
         let selectors = Selectors::of_query(info.verb, &pairs);
-        let work = filter(Arc::clone(&server), info.clone(), &pairs, selectors, options, request, &visit);
+        let (server, info) = (Arc::clone(&server), Arc::clone(&info));
+        // A box: with the whole chain in it, what this is part of would be moved about at some length.
+        let work = Box::pin(filter(Arc::clone(&server), info, &pairs, selectors, options, request, &visit));
         in_time(&server, limit, work).await
     };
     let outcome = AssertUnwindSafe(work).catch_unwind().instrument(span.clone()).await;
@@ -138,7 +140,7 @@ async fn in_time<T>(
 
 async fn filter(
     server: Arc<Server>,
-    info: RequestInfo,
+    info: Arc<RequestInfo>,
     pairs: &[(String, String)],
     selectors: Option<Selectors>,
     options: Result<Options, Status>,
@@ -169,7 +171,7 @@ async fn identify(
     server: &Server,
     wish: &Attributes<'_>,
     request: &mut Request<Body>,
-    (visit, info): (&Visit<'_>, &RequestInfo),
+    (visit, info): (&Visit<'_>, &Arc<RequestInfo>),
     authenticated: Result<UserInfo, Status>,
 ) -> Result<(UserInfo, Option<Arc<Trail>>), Status> {
     let user = match authenticated {
@@ -193,7 +195,7 @@ async fn identify(
 async fn dispatch(
     server: Arc<Server>,
     user: UserInfo,
-    info: RequestInfo,
+    info: Arc<RequestInfo>,
     options: Options,
     request: Request<Body>,
     trail: Option<Arc<Trail>>,

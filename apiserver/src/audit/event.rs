@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use component_base::user::UserInfo;
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::policy::{Level, Stage};
 use crate::request::RequestInfo;
@@ -21,7 +21,7 @@ pub(super) struct Request {
     pub(super) audit_id: String,
     pub(super) uri: String,
     pub(super) method: String,
-    pub(super) info: RequestInfo,
+    pub(super) info: Arc<RequestInfo>,
     pub(super) user: UserInfo,
     pub(super) impersonated: Option<UserInfo>,
     pub(super) source_ips: Vec<String>,
@@ -41,6 +41,58 @@ pub(super) struct Event {
     pub(super) annotations: BTreeMap<String, String>,
 }
 
+/// `Event`, its fields in upstream's order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    level: Level,
+    #[serde(rename = "auditID")]
+    audit_id: &'a str,
+    stage: Stage,
+    #[serde(rename = "requestURI")]
+    request_uri: &'a str,
+    verb: &'a str,
+    user: User<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impersonated_user: Option<User<'a>>,
+    #[serde(rename = "sourceIPs", skip_serializing_if = "<[_]>::is_empty")]
+    source_ips: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user_agent: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_ref: Option<ObjectReference<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_status: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_object: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_object: Option<&'a Value>,
+    request_received_timestamp: String,
+    stage_timestamp: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    #[serde(rename = "username", skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    uid: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    groups: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extra: &'a BTreeMap<String, Vec<String>>,
+}
+
+impl<'a> User<'a> {
+    fn of(user: &'a UserInfo) -> Self {
+        Self { name: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ObjectReference<'a> {
@@ -58,72 +110,52 @@ struct ObjectReference<'a> {
     subresource: &'a str,
 }
 
+impl<'a> ObjectReference<'a> {
+    fn of(info: &'a RequestInfo) -> Self {
+        Self {
+            resource: &info.resource,
+            namespace: &info.namespace,
+            name: &info.name,
+            api_group: &info.group,
+            api_version: &info.version,
+            subresource: &info.subresource,
+        }
+    }
+}
+
 /// metav1.MicroTime.
 pub(super) fn micro_time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
-fn user(user: &UserInfo) -> Value {
-    let mut shown = json!({});
-    if !user.name.is_empty() {
-        shown["username"] = user.name.as_str().into();
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Request { level, audit_id, uri, info, source_ips, user_agent, received, .. } = &*self.request;
+        let event = Shown {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: *level,
+            audit_id,
+            stage: self.stage,
+            request_uri: uri,
+            verb: info.verb,
+            user: User::of(&self.request.user),
+            impersonated_user: self.request.impersonated.as_ref().map(User::of),
+            source_ips,
+            user_agent,
+            object_ref: info.is_resource().then(|| ObjectReference::of(info)),
+            response_status: self.status.as_ref(),
+            request_object: self.sent.as_deref(),
+            response_object: self.answered.as_deref(),
+            request_received_timestamp: micro_time(*received),
+            stage_timestamp: micro_time(self.time),
+            annotations: &self.annotations,
+        };
+        event.serialize(serializer)
     }
-    if !user.uid.is_empty() {
-        shown["uid"] = user.uid.as_str().into();
-    }
-    if !user.groups.is_empty() {
-        shown["groups"] = json!(user.groups);
-    }
-    if !user.extra.is_empty() {
-        shown["extra"] = json!(user.extra);
-    }
-    shown
 }
 
 impl Event {
-    /// The event as JSON.
-    pub(super) fn to_json(&self) -> Value {
-        let Request { level, audit_id, uri, info, source_ips, user_agent, received, .. } = &*self.request;
-        let mut event = json!({
-            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": level, "auditID": audit_id,
-            "stage": self.stage, "requestURI": uri, "verb": info.verb, "user": user(&self.request.user),
-        });
-        if let Some(impersonated) = &self.request.impersonated {
-            event["impersonatedUser"] = user(impersonated);
-        }
-        if !source_ips.is_empty() {
-            event["sourceIPs"] = json!(source_ips);
-        }
-        if !user_agent.is_empty() {
-            event["userAgent"] = user_agent.as_str().into();
-        }
-        if info.is_resource() {
-            event["objectRef"] = json!(ObjectReference {
-                resource: &info.resource,
-                namespace: &info.namespace,
-                name: &info.name,
-                api_group: &info.group,
-                api_version: &info.version,
-                subresource: &info.subresource,
-            });
-        }
-        if let Some(status) = &self.status {
-            event["responseStatus"] = status.clone();
-        }
-        if let Some(sent) = &self.sent {
-            event["requestObject"] = (**sent).clone();
-        }
-        if let Some(answered) = &self.answered {
-            event["responseObject"] = (**answered).clone();
-        }
-        event["requestReceivedTimestamp"] = micro_time(*received).into();
-        event["stageTimestamp"] = micro_time(self.time).into();
-        if !self.annotations.is_empty() {
-            event["annotations"] = json!(self.annotations);
-        }
-        event
-    }
-
     /// The event as a line of upstream's `legacy` format.
     pub(super) fn to_legacy(&self) -> String {
         let Request { audit_id, uri, method, info, user, impersonated, source_ips, user_agent, .. } =

@@ -90,7 +90,7 @@ impl Log {
     /// Writes until nobody can send any more; what waits is written together.
     fn run(&mut self, messages: &Receiver<Message>) {
         while let Ok(first) = messages.recv() {
-            let (mut text, mut next, mut waits) = (String::new(), Some(first), None);
+            let (mut text, mut next, mut waits) = (Vec::new(), Some(first), None);
             while let Some(message) = next.take() {
                 match message {
                     Message::Event(event) => self.add(&mut text, &event),
@@ -103,7 +103,7 @@ impl Log {
                     next = messages.try_recv().ok();
                 }
             }
-            let outcome = self.write(text.as_bytes());
+            let outcome = self.write(&text);
             if let Err(error) = &outcome {
                 count_error("log");
                 if !self.failed {
@@ -118,12 +118,13 @@ impl Log {
         }
     }
 
-    fn add(&self, text: &mut String, event: &Event) {
-        text.push_str(&match self.options.format {
-            Format::Json => event.to_json().to_string(),
-            Format::Legacy => event.to_legacy(),
-        });
-        text.push('\n');
+    fn add(&self, text: &mut Vec<u8>, event: &Event) {
+        match self.options.format {
+            // Writing JSON into memory cannot fail.
+            Format::Json => serde_json::to_writer(&mut *text, event).unwrap_or_default(),
+            Format::Legacy => text.extend(event.to_legacy().bytes()),
+        }
+        text.push(b'\n');
     }
 
     fn write(&mut self, text: &[u8]) -> std::io::Result<()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use component_base::clock::SharedClock;
 use component_base::shutdown::Shutdown;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::event::Event;
@@ -59,7 +59,7 @@ impl Webhook {
         Remote::read(path).map(Self).map_err(|why| AuditError::Webhook { path: path.to_owned(), why })
     }
 
-    async fn send(&self, clock: &SharedClock, events: &[Value]) -> Result<(), String> {
+    async fn send(&self, clock: &SharedClock, events: &[Event]) -> Result<(), String> {
         let list =
             json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": events});
         let (code, _) = self.0.post(clock, &list, ANSWER).await?;
@@ -89,14 +89,14 @@ pub(super) async fn run(
 /// Fills a batch; whether the server ends.
 async fn collect(
     events: &mut mpsc::Receiver<Event>,
-    batch: &mut Vec<Value>,
+    batch: &mut Vec<Event>,
     options: &WebhookOptions,
     clock: &SharedClock,
     shutdown: &Shutdown,
 ) -> bool {
     tokio::select! {
         first = events.recv() => match first {
-            Some(first) => batch.push(first.to_json()),
+            Some(first) => batch.push(first),
             None => return true,
         },
         () = shutdown.triggered() => {}
@@ -107,7 +107,7 @@ async fn collect(
         tokio::select! {
             biased;
             next = events.recv() => match next {
-                Some(next) => batch.push(next.to_json()),
+                Some(next) => batch.push(next),
                 None => return true,
             },
             () = shutdown.triggered() => return true,
@@ -120,7 +120,7 @@ async fn collect(
 /// Sends a batch, again and again if need be; the server's end waits for one short try.
 async fn deliver(
     webhook: &Webhook,
-    batch: &[Value],
+    batch: &[Event],
     mut pause: Duration,
     clock: &SharedClock,
     shutdown: &Shutdown,

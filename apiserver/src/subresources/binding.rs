@@ -57,7 +57,7 @@ fn of_pods(call: &Arc<Call>, binding: &Value) -> Result<Option<Arc<Call>>, Statu
     let row = kinds.resource("", "v1", "pods").ok_or_else(Status::no_such_path)?;
     let mut pods = Call::internal(&call.server, row, &call.info.namespace, name);
     pods.options = call.options.clone();
-    pods.info.subresource = "binding".to_owned();
+    Arc::make_mut(&mut pods.info).subresource = "binding".to_owned();
     Ok(Some(Arc::new(pods)))
 }
 

@@ -133,7 +133,7 @@ async fn charge(call: &Call, budget: &str, dry_run: bool) -> Result<(), Status> 
     let kinds = call.server.kinds();
     let row = kinds.resource("policy", "v1", "poddisruptionbudgets").ok_or_else(Status::no_such_path)?;
     let mut budgets = Call::internal(&call.server, row, &call.info.namespace, budget);
-    budgets.info.subresource = "status".to_owned();
+    Arc::make_mut(&mut budgets.info).subresource = "status".to_owned();
     budgets.options.dry_run = dry_run;
     let now = call.server.now();
     let charged = registry::update(&budgets, budget, Part::Status, |current| {

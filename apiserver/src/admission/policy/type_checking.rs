@@ -75,7 +75,7 @@ async fn report(server: &Arc<Server>, policy: &Value) -> Result<(), Status> {
     let warnings = check(&kinds, &policy["spec"]);
     let mut call = Call::internal(server, row, "", object::name(policy));
     MANAGER.clone_into(&mut call.options.field_manager);
-    "status".clone_into(&mut call.info.subresource);
+    "status".clone_into(&mut Arc::make_mut(&mut call.info).subresource);
     let type_checking = match warnings.is_empty() {
         true => json!({}),
         false => json!({"expressionWarnings": warnings}),
