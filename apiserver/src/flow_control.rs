@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use component_base::metrics::{self, HistogramVec, IntCounterVec, IntGaugeVec, REQUEST_SECONDS};
 use component_base::user::UserInfo;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -102,6 +102,8 @@ fn gauges(level: &str) -> Gauges {
 /// A schema and what is counted of it.
 struct Row {
     schema: Schema,
+    /// What answers name it by.
+    uid: Option<HeaderValue>,
     dispatched: metrics::IntCounter,
 }
 
@@ -143,7 +145,8 @@ impl Index for Configured {
                     return;
                 };
                 let dispatched = DISPATCHED.with_label_values(&[&schema.level, &schema.name]);
-                self.rows.push(Arc::new(Row { schema, dispatched }));
+                let uid = HeaderValue::from_str(api::object::uid(&object)).ok();
+                self.rows.push(Arc::new(Row { schema, uid, dispatched }));
                 self.rows.sort_by(|one, two| {
                     (one.schema.precedence, &one.schema.name).cmp(&(two.schema.precedence, &two.schema.name))
                 });
@@ -176,8 +179,8 @@ impl Configured {
 
     /// The schema of a request and its level. A schema without a level is passed over.
     fn find(&self, user: &UserInfo, info: &RequestInfo) -> Option<(&Arc<Row>, &Arc<Level>)> {
-        let mut rows = self.rows.iter().filter_map(|row| Some((row, self.levels.get(&row.schema.level)?)));
-        rows.find(|(row, _)| row.schema.matches(user, info))
+        let mut rows = self.rows.iter().filter(|row| row.schema.matches(user, info));
+        rows.find_map(|row| Some((row, self.levels.get(&row.schema.level)?)))
     }
 }
 
@@ -196,10 +199,12 @@ impl Default for FlowControl {
     }
 }
 
+/// What answers name: the uid of a schema and of its level.
+type Uids = [Option<HeaderValue>; 2];
+
 /// Leave to run, or none. Held while the request runs.
 pub(crate) struct Admission {
-    /// What answers name: uid of the schema and of its level.
-    uids: Option<(String, String)>,
+    uids: Uids,
     /// Given back when this goes.
     _seats: Option<Seats>,
     rejected: bool,
@@ -219,11 +224,12 @@ impl Admission {
 
     /// An answer that names schema and level; the request has run.
     pub(crate) fn signed(self, mut response: Response<Body>) -> Response<Body> {
-        let Some((schema, level)) = &self.uids else { return response };
-        for (name, uid) in
-            [("x-kubernetes-pf-flowschema-uid", schema), ("x-kubernetes-pf-prioritylevel-uid", level)]
-        {
-            if let Ok(uid) = HeaderValue::from_str(uid) {
+        const NAMES: [HeaderName; 2] = [
+            HeaderName::from_static("x-kubernetes-pf-flowschema-uid"),
+            HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid"),
+        ];
+        for (name, uid) in NAMES.into_iter().zip(self.uids) {
+            if let Some(uid) = uid {
                 response.headers_mut().insert(name, uid);
             }
         }
@@ -239,7 +245,7 @@ impl FlowControl {
         info: &RequestInfo,
         pairs: &[(String, String)],
     ) -> Admission {
-        let free = Admission { uids: None, _seats: None, rejected: false };
+        let free = Admission { uids: [None, None], _seats: None, rejected: false };
         if info.is_long_running() && info.verb != "watch" {
             return free;
         }
@@ -250,8 +256,8 @@ impl FlowControl {
         // Only before the first objects are there.
         let Some((row, level)) = found else { return free };
         let seats = server.flow_control.width(server, &level, info, pairs).await;
-        let uids = Some((row.schema.uid.clone(), level.configuration().uid));
-        match level.enter(row.schema.flow(user, info), seats) {
+        let uids = [row.uid.clone(), level.uid()];
+        match level.enter(|| row.schema.flow(user, info), seats) {
             Entry::Runs(seats) => {
                 row.dispatched.inc();
                 Admission { uids, _seats: Some(seats), rejected: false }
@@ -319,7 +325,7 @@ impl FlowControl {
     }
 }
 
-fn rejected(row: &Row, uids: Option<(String, String)>, why: Rejection) -> Admission {
+fn rejected(row: &Row, uids: Uids, why: Rejection) -> Admission {
     REJECTED.with_label_values(&[&row.schema.level, &row.schema.name, why.reason()]).inc();
     Admission { uids, _seats: None, rejected: true }
 }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use component_base::metrics::IntGauge;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -30,7 +31,8 @@ pub(super) struct Queuing {
 /// What a PriorityLevelConfiguration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Configuration {
-    pub(super) uid: String,
+    /// What answers name it by.
+    uid: Option<HeaderValue>,
     /// Requests run at once, whatever else runs.
     exempt: bool,
     pub(super) shares: u64,
@@ -55,7 +57,7 @@ impl Configuration {
             queue_length_limit: number("queueLengthLimit", 50),
         });
         Self {
-            uid: api::object::uid(object).to_owned(),
+            uid: HeaderValue::from_str(api::object::uid(object)).ok(),
             exempt,
             shares: limited["nominalConcurrencyShares"].as_u64().unwrap_or(if exempt { 0 } else { 30 }),
             queuing,
@@ -161,6 +163,10 @@ impl Level {
         self.state.lock().configuration.clone()
     }
 
+    pub(super) fn uid(&self) -> Option<HeaderValue> {
+        self.state.lock().configuration.uid.clone()
+    }
+
     /// The most seats one request may take (upstream's `MaxSeatsTracker`).
     pub(super) fn max_seats(&self) -> usize {
         let state = self.state.lock();
@@ -169,8 +175,8 @@ impl Level {
         share.min(state.limit / hand).clamp(1, MOST_SEATS)
     }
 
-    /// Asks for seats for a request of a flow.
-    pub(super) fn enter(self: &Arc<Self>, flow: u64, seats: usize) -> Entry {
+    /// Asks for seats for a request of a flow, whose hash is only asked for when the request must wait.
+    pub(super) fn enter(self: &Arc<Self>, flow: impl FnOnce() -> u64, seats: usize) -> Entry {
         let mut state = self.state.lock();
         if state.configuration.exempt || (state.waiting == 0 && state.fits(seats)) {
             return Entry::Runs(self.seat(&mut state, seats));
@@ -181,7 +187,7 @@ impl Level {
         if state.queues.len() < queuing.queues {
             state.queues.resize_with(queuing.queues, Queue::default);
         }
-        let hand = deal(flow, queuing.queues, queuing.hand_size);
+        let hand = deal(flow(), queuing.queues, queuing.hand_size);
         let shortest = hand.into_iter().min_by_key(|card| state.queues[*card].load());
         let Some(number) = shortest else { return Entry::Rejected(Rejection::QueueFull) };
         let turn = state.turn;

@@ -14,7 +14,6 @@ const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 /// A schema, read for matching.
 pub(super) struct Schema {
     pub(super) name: String,
-    pub(super) uid: String,
     pub(super) precedence: i64,
     /// Name of its level.
     pub(super) level: String,
@@ -90,7 +89,6 @@ impl Schema {
         };
         Some(Self {
             name: api::object::name(object).to_owned(),
-            uid: api::object::uid(object).to_owned(),
             precedence: spec["matchingPrecedence"].as_i64().unwrap_or(1_000),
             level: spec["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default().to_owned(),
             by: match spec["distinguisherMethod"]["type"].as_str() {

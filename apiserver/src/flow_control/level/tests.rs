@@ -36,35 +36,35 @@ fn waits(entry: Entry) -> oneshot::Receiver<Seats> {
 #[test]
 fn what_does_not_fit_is_rejected_where_nothing_queues() {
     let level = level(2, &json!({"type": "Reject"}));
-    let (one, _two) = (runs(level.enter(1, 1)), runs(level.enter(1, 1)));
-    assert!(matches!(level.enter(1, 1), Entry::Rejected(Rejection::ConcurrencyLimit)));
+    let (one, _two) = (runs(level.enter(|| 1, 1)), runs(level.enter(|| 1, 1)));
+    assert!(matches!(level.enter(|| 1, 1), Entry::Rejected(Rejection::ConcurrencyLimit)));
     drop(one);
-    let _three = runs(level.enter(1, 1));
+    let _three = runs(level.enter(|| 1, 1));
 }
 
 #[test]
 fn queues_fill_and_whoever_went_away_makes_room() {
     let level = level(1, &queuing(1, 1, 2));
-    let running = runs(level.enter(1, 1));
-    let (first, mut second) = (waits(level.enter(1, 1)), waits(level.enter(1, 1)));
-    assert!(matches!(level.enter(1, 1), Entry::Rejected(Rejection::QueueFull)));
+    let running = runs(level.enter(|| 1, 1));
+    let (first, mut second) = (waits(level.enter(|| 1, 1)), waits(level.enter(|| 1, 1)));
+    assert!(matches!(level.enter(|| 1, 1), Entry::Rejected(Rejection::QueueFull)));
     drop(first);
-    let mut third = waits(level.enter(1, 1));
+    let mut third = waits(level.enter(|| 1, 1));
     drop(running);
     let granted = second.try_recv().expect("its turn");
     assert!(third.try_recv().is_err());
     drop(granted);
     assert!(third.try_recv().is_ok());
     drop(third);
-    let _next = runs(level.enter(1, 1));
+    let _next = runs(level.enter(|| 1, 1));
 }
 
 #[test]
 fn a_flood_leaves_other_flows_their_turn() {
     let level = level(1, &queuing(8, 1, 1_000));
-    let running = runs(level.enter(0, 1));
-    let mut flood: Vec<_> = (0..500).map(|_| waits(level.enter(1, 1))).collect();
-    let mut lease = waits(level.enter(2, 1));
+    let running = runs(level.enter(|| 0, 1));
+    let mut flood: Vec<_> = (0..500).map(|_| waits(level.enter(|| 1, 1))).collect();
+    let mut lease = waits(level.enter(|| 2, 1));
     let mut seats = Some(running);
     let mut turns = 0;
     while let Some(held) = seats.take() {
@@ -81,14 +81,14 @@ fn a_flood_leaves_other_flows_their_turn() {
 #[test]
 fn wide_requests_take_their_seats_and_the_widest_runs_alone() {
     let level = level(4, &queuing(4, 1, 10));
-    let wide = runs(level.enter(1, 3));
-    let narrow = runs(level.enter(2, 1));
-    let mut wider = waits(level.enter(3, 9));
+    let wide = runs(level.enter(|| 1, 3));
+    let narrow = runs(level.enter(|| 2, 1));
+    let mut wider = waits(level.enter(|| 3, 9));
     drop(wide);
     assert!(wider.try_recv().is_err());
     drop(narrow);
     let alone = wider.try_recv().expect("nothing else runs");
-    let mut next = waits(level.enter(2, 1));
+    let mut next = waits(level.enter(|| 2, 1));
     drop(alone);
     assert!(next.try_recv().is_ok());
 }
@@ -97,7 +97,7 @@ fn wide_requests_take_their_seats_and_the_widest_runs_alone() {
 fn exempt_requests_always_run() {
     let configuration = Configuration::of(&json!({"spec": {"type": "Exempt", "exempt": {}}}));
     let level = Level::new(configuration, gauges("test"));
-    let _all: Vec<Seats> = (0..1_000).map(|_| runs(level.enter(0, 10))).collect();
+    let _all: Vec<Seats> = (0..1_000).map(|_| runs(level.enter(|| 0, 10))).collect();
 }
 
 proptest! {
@@ -123,7 +123,7 @@ proptest! {
                 running.pop();
                 waiting.truncate(waiting.len().saturating_sub(1));
             } else {
-                match level.enter(flow, seats) {
+                match level.enter(|| flow, seats) {
                     Entry::Runs(seats) => running.push(seats),
                     Entry::Waits(granted) => waiting.push(granted),
                     Entry::Rejected(_) => {}
