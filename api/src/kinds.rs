@@ -233,9 +233,9 @@ impl Kind {
         self.scope == Scope::Namespaced
     }
 
-    /// Group, version and plural: where the row is served.
+    /// Where the row is served.
     fn place(&self) -> (&str, &str, &str) {
-        (&self.group, &self.version, &self.plural)
+        (&self.plural, &self.group, &self.version)
     }
 
     /// Group and plural of the stored form.
@@ -415,8 +415,10 @@ const READ_WRITE: &[&str] = &["get", "patch", "update"];
 /// All served kinds. Cheap to clone and swap as a whole (CRDs replace it).
 #[derive(Clone, Default)]
 pub struct KindTable {
-    /// Ordered by [`Kind::place`], no two in one.
+    /// Ordered by group, version and plural, no two in one place.
     rows: Vec<Arc<Kind>>,
+    /// The same ordered by [`Kind::place`]: every request looks one up, and plurals tell most rows apart.
+    by_plural: Vec<Arc<Kind>>,
 }
 
 impl KindTable {
@@ -429,13 +431,17 @@ impl KindTable {
     pub fn of(rows: impl IntoIterator<Item = Arc<Kind>>) -> Self {
         let place = |kind: &Kind| (kind.group.clone(), kind.version.clone(), kind.plural.clone());
         let by_place: BTreeMap<_, _> = rows.into_iter().map(|kind| (place(&kind), kind)).collect();
-        Self { rows: by_place.into_values().collect() }
+        let rows: Vec<Arc<Kind>> = by_place.into_values().collect();
+        let mut by_plural = rows.clone();
+        by_plural.sort_by(|one, two| one.place().cmp(&two.place()));
+        Self { rows, by_plural }
     }
 
     /// By group, version and plural.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        let at = self.rows.binary_search_by(|kind| kind.place().cmp(&(group, version, plural))).ok()?;
-        self.rows.get(at)
+        let wanted = (plural, group, version);
+        let at = self.by_plural.binary_search_by(|kind| kind.place().cmp(&wanted)).ok()?;
+        self.by_plural.get(at)
     }
 
     /// By `apiVersion` and `kind`.

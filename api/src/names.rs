@@ -39,16 +39,18 @@ impl fmt::Display for GroupVersion {
 /// Storage key of an object: `/registry/[group/]plural/[namespace/]name`, as upstream lays etcd out
 /// (always with the group, so that a prefix names one resource).
 pub fn storage_key(group: &str, plural: &str, namespace: Option<&str>, name: &str) -> String {
-    let mut key = storage_prefix(group, plural, namespace);
-    key.push_str(name);
-    key
+    let group = stored_group(group);
+    match namespace {
+        Some(namespace) => ["/registry/", group, "/", plural, "/", namespace, "/", name].concat(),
+        None => ["/registry/", group, "/", plural, "/", name].concat(),
+    }
 }
 
 /// Prefix of all keys of a resource, optionally in one namespace; ends in `/`.
 pub fn storage_prefix(group: &str, plural: &str, namespace: Option<&str>) -> String {
-    let group = if group.is_empty() { "core" } else { group };
-    match namespace {
-        Some(namespace) => format!("/registry/{group}/{plural}/{namespace}/"),
-        None => format!("/registry/{group}/{plural}/"),
-    }
+    storage_key(group, plural, namespace, "")
+}
+
+fn stored_group(group: &str) -> &str {
+    if group.is_empty() { "core" } else { group }
 }

@@ -98,7 +98,12 @@ impl Plugin {
 
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         self.operations.contains(&attributes.operation)
-            && (self.resources.is_empty() || self.resources.contains(&attributes.resource()))
+            && (self.resources.is_empty() || self.names(attributes.resource()))
+    }
+
+    /// Whether a row names a resource. The plural tells most apart, and this is asked of all rows by every write.
+    fn names(&self, (group, plural, subresource): (&str, &str, &str)) -> bool {
+        self.resources.iter().any(|one| one.1 == plural && one.0 == group && one.2 == subresource)
     }
 }
 

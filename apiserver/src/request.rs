@@ -3,6 +3,8 @@
 //! Entry points: [`RequestInfo::parse`] and [`Options::parse`]. Pure; mirrors upstream's
 //! `RequestInfoFactory`, so authorisation and handlers see the same words Kubernetes uses.
 
+use std::borrow::Cow;
+
 use api::pruning::FieldValidation;
 use api::{Cause, Status};
 use http::{Method, Uri};
@@ -39,30 +41,20 @@ impl RequestInfo {
     pub fn parse(method: &Method, uri: &Uri, watch: bool) -> Self {
         let path = uri.path().to_owned();
         let mut info = Self { verb: method_word(method), path, ..Self::default() };
-        let decoded: Vec<String> =
+        let decoded: Vec<Cow<'_, str>> =
             uri.path().split('/').filter(|part| !part.is_empty()).map(percent_decode).collect();
-        let mut parts = decoded.iter().map(String::as_str).collect::<Vec<_>>().into_iter();
-        let is_resource = match parts.next() {
-            Some("api") => parts.next().is_some_and(|version| {
-                version.clone_into(&mut info.version);
-                true
-            }),
-            Some("apis") => parts.next().zip(parts.next()).is_some_and(|(group, version)| {
-                group.clone_into(&mut info.group);
-                version.clone_into(&mut info.version);
-                true
-            }),
-            _ => false,
+        let parts: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return info,
         };
-        if !is_resource {
-            return info;
-        }
-        let mut rest: Vec<&str> = parts.collect();
-        let legacy_watch = rest.first() == Some(&"watch");
-        if legacy_watch {
-            rest.remove(0);
-        }
-        info.place(&rest);
+        (info.group, info.version) = (group.to_owned(), version.to_owned());
+        let (legacy_watch, rest) = match rest {
+            ["watch", rest @ ..] => (true, rest),
+            rest => (false, rest),
+        };
+        info.place(rest);
         if !info.resource.is_empty() {
             info.verb = resource_verb(method, info.name.is_empty(), watch, legacy_watch);
         }
@@ -135,9 +127,9 @@ fn resource_verb(method: &Method, collection: bool, watch: bool, legacy_watch: b
     }
 }
 
-fn percent_decode(part: &str) -> String {
+fn percent_decode(part: &str) -> Cow<'_, str> {
     if !part.contains('%') {
-        return part.to_owned();
+        return part.into();
     }
     let bytes = part.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -149,7 +141,7 @@ fn percent_decode(part: &str) -> String {
         out.push(hex.unwrap_or(byte));
         at += if hex.is_some() { 3 } else { 1 };
     }
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&out).into_owned().into()
 }
 
 /// What happens to dependents of a deleted object.

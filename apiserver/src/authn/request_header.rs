@@ -80,16 +80,17 @@ fn unescaped(key: &str) -> String {
 /// Takes away everything that says who is asking.
 pub(super) fn clear(settings: &RequestHeaderSettings, headers: &mut HeaderMap) {
     let named = [&settings.username_headers, &settings.uid_headers, &settings.group_headers];
-    for name in named.into_iter().flatten().map(String::as_str).chain(USUAL_HEADERS) {
-        headers.remove(name);
-    }
-    let prefixes: Vec<String> = settings.extra_prefixes.iter().map(|prefix| prefix.to_lowercase()).collect();
-    let is_extra = |name: &HeaderName| {
-        name.as_str().starts_with(USUAL_PREFIX)
-            || prefixes.iter().any(|prefix| name.as_str().starts_with(prefix.as_str()))
+    let named = || named.into_iter().flatten().map(String::as_str).chain(USUAL_HEADERS);
+    let prefixes = || settings.extra_prefixes.iter().map(String::as_str).chain([USUAL_PREFIX]);
+    let begins = |name: &str, prefix: &str| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
-    let extras: Vec<HeaderName> = headers.keys().filter(|name| is_extra(name)).cloned().collect();
-    for name in extras {
+    let says = |name: &HeaderName| {
+        let name = name.as_str();
+        named().any(|one| one.eq_ignore_ascii_case(name)) || prefixes().any(|prefix| begins(name, prefix))
+    };
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| says(name)).cloned().collect();
+    for name in ours {
         headers.remove(name);
     }
 }
