@@ -50,7 +50,11 @@ async fn list(
 ) -> Result<Row> {
     usage::forget_peak(pid)?;
     let before = usage::peak_kib(pid)?;
+    let ticks = usage::total(&[pid])?.cpu_ticks;
     let (length, seconds) = middle(server, PODS, accept).await?;
+    let ticks = usage::total(&[pid])?.cpu_ticks - ticks;
+    // A tick is a hundredth of a second.
+    let millis = ticks * 10 / ROUNDS as u64;
     let more = usage::peak_kib(pid)?.saturating_sub(before) / 1024;
     let (_, limit) = middle(bare, &format!("/length/{length}"), JSON).await?;
     #[expect(clippy::cast_precision_loss, reason = "megabytes")]
@@ -59,7 +63,7 @@ async fn list(
         title,
         format!("{:.1} ms, {megabytes:.1} MB", seconds * 1e3),
         format!(
-            "{:.0} % of a bare axum+rustls server ({:.1} ms); {more} MiB more in the server at its peak",
+            "{:.0} % of a bare axum+rustls server ({:.1} ms); {millis} ms of the server's processor time; {more} MiB more in it at its peak",
             limit / seconds * 100.0,
             limit * 1e3
         ),

@@ -13,6 +13,7 @@ mod lists;
 mod load;
 mod objects;
 mod pods;
+mod quota;
 mod requests;
 mod start;
 mod usage;
@@ -58,6 +59,8 @@ enum Section {
     Watch,
     /// 100,000 pods: memory for each, and a restart.
     Objects,
+    /// Durable creates in a namespace with a ResourceQuota.
+    Quota,
     /// Access reviews with 10,000 role bindings.
     Authorization,
 }
@@ -113,6 +116,7 @@ async fn measure(section: Section, cli: &Cli) -> Result<Vec<Row>> {
         Section::Lists => lists::measure(engines, objects).await,
         Section::Watch => watch::measure(engines, seconds).await,
         Section::Objects => objects::measure(engines, objects).await,
+        Section::Quota => quota::measure(engines, seconds).await,
         Section::Authorization => authorization::measure(seconds).await,
     }
 }

@@ -96,7 +96,7 @@ fn name(connection: usize) -> String {
 }
 
 /// About 1.5 KB, as notes/feasibility-api.md measured stores with.
-fn config_map(metadata: serde_json::Value, version: usize) -> Bytes {
+pub fn config_map(metadata: serde_json::Value, version: usize) -> Bytes {
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
         "data": {"text": "x".repeat(1200), "version": version.to_string()},
