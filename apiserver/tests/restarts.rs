@@ -58,6 +58,9 @@ impl Plan {
     }
 }
 
+/// About what an object of a writer here has when it is stored.
+const WRITTEN_BYTES: usize = 500;
+
 fn setting(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
@@ -77,7 +80,31 @@ fn many_kills() -> Plan {
     Plan { watchers: 3, sleeper: None, ends, rest: 100 }
 }
 
+/// How long etcd alone is measured.
+const ALONE: Duration = Duration::from_secs(3);
+
+/// Writes per second that etcd takes of so many writers without us: no server in front of it is faster.
+async fn alone(endpoint: &str, writers: u16) -> f64 {
+    let client = etcd_client::Client::connect([endpoint], None).await.expect("etcd");
+    let began = Instant::now();
+    let writing = (0..writers).map(|number| {
+        let mut keys = client.kv_client();
+        async move {
+            let mut count = 0_u32;
+            while began.elapsed() < ALONE {
+                let value = vec![b'x'; WRITTEN_BYTES];
+                keys.put(format!("/alone/{number}"), value, None).await.expect("written");
+                count += 1;
+            }
+            count
+        }
+    });
+    let count: u32 = join_all(writing).await.into_iter().sum();
+    f64::from(count) / began.elapsed().as_secs_f64()
+}
+
 async fn play(engine: Engine, plan: Plan) {
+    let endpoint = engine.endpoint();
     let mut lives = Lives::new(engine);
     let first = lives.begin(None).await;
     let from = client::newest(&first).await.expect("a list");
@@ -136,6 +163,9 @@ async fn play(engine: Engine, plan: Plan) {
         writes / took,
         writes / served.as_secs_f64()
     );
+    if let Some(endpoint) = endpoint {
+        println!("etcd alone takes {:.0} writes/s of {writers} writers", alone(&endpoint, writers).await);
+    }
     let slept = logs.iter().enumerate().filter(|(number, _)| plan.sleeps(*number));
     for (number, log) in slept {
         assert!(log.parts.len() > 1, "watcher {number} slept for too long not to list again");

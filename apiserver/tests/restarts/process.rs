@@ -40,6 +40,14 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// Where etcd is, if it keeps the objects.
+    pub fn endpoint(&self) -> Option<String> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Etcd(server) => Some(server.endpoint()),
+        }
+    }
+
     fn place(&self) -> String {
         match self {
             Self::Embedded(directory) => directory.path().display().to_string(),
