@@ -120,3 +120,29 @@ async fn a_namespace_takes_custom_objects_along() {
     await_condition(namespaces, "farm", conditions::is_deleted(&uid)).await.expect("gone");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spoilt_status_keeps_no_other_kind_from_being_followed() {
+    let cluster = Cluster::start().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    let mut other = Ox::crd();
+    other.metadata.name = Some("cows.farm.example.com".to_owned());
+    other.spec.names.plural = "cows".to_owned();
+    other.spec.names.kind = "Cow".to_owned();
+    other.spec.names.list_kind = None;
+    other.spec.names.singular = None;
+    other.spec.names.short_names = None;
+    definitions.create(&PostParams::default(), &other).await.expect("defined");
+    let spoilt = json!({"status": {"conditions": [{"message": "patched"}]}});
+    let patch = Patch::Merge(spoilt);
+    definitions.patch_status("cows.farm.example.com", &PatchParams::default(), &patch).await.expect("spoilt");
+
+    define(&cluster).await;
+    let oxen: Api<Ox> = Api::namespaced(cluster.client.clone(), "default");
+    let made = oxen.create(&PostParams::default(), &ox("berta", 3)).await.expect("created");
+    let uid = made.metadata.uid.expect("a uid");
+    // Foreground deletion ends only when the collector has seen the object.
+    oxen.delete("berta", &DeleteParams::foreground()).await.expect("deleted");
+    await_condition(oxen, "berta", conditions::is_deleted(&uid)).await.expect("collected");
+    cluster.stop().await;
+}

@@ -1,6 +1,7 @@
 //! The task behind an informer: list, watch from there, list again when the server has forgotten.
 //!
-//! An error waits and tries again; the wait grows to 30 s and is forgotten at the next success.
+//! An error waits and tries again; the wait grows to 30 s and is forgotten at the next success. What cannot be read
+//! in a watch is listed over: it would come again with every watch from where this one began.
 
 use std::time::Duration;
 
@@ -39,6 +40,13 @@ impl ReflectError {
             Self::Build(_) | Self::Empty => false,
         }
     }
+
+    /// An object that does not fit the type of the view.
+    fn unreadable(&self) -> bool {
+        let Self::Client(error) = self else { return false };
+        // An event that is none is taken for a Status, which then says nothing.
+        matches!(&**error, kube::Error::SerdeError(_)) || request::code(error) == Some(0)
+    }
 }
 
 impl From<kube::Error> for ReflectError {
@@ -69,9 +77,14 @@ impl<K: Watched> Reflector<K> {
             };
             let Err(error) = outcome else { continue };
             let kind = &self.informer.resource().plural;
-            tracing::debug!(kind, %error, "watch interrupted");
-            if error.expired() && position.take().is_some() {
-                continue;
+            if error.unreadable() {
+                tracing::warn!(kind, %error, "an object cannot be read: nothing new is seen of its kind until it can");
+                position = None;
+            } else {
+                tracing::debug!(kind, %error, "watch interrupted");
+                if error.expired() && position.take().is_some() {
+                    continue;
+                }
             }
             self.clock.sleep(self.rng.jitter(wait, 0.5)).await;
             wait = (wait * 2).min(LONGEST_WAIT);

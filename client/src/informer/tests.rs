@@ -127,6 +127,29 @@ async fn refusals_wait_and_retry() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_listed_over() {
+    let bad =
+        json!({"metadata": {"namespace": "ns", "name": "bad", "resourceVersion": "6"}, "data": "no map"});
+    let client = scripted(vec![
+        ("limit=500", 200, list(5, &[object("a", 3, "o1")])),
+        ("resourceVersion=5", 200, events(&[("ADDED", bad.clone()), ("ADDED", object("b", 7, "o1"))])),
+        ("limit=500", 200, list(7, &[object("a", 3, "o1"), bad, object("b", 7, "o1")])),
+        ("limit=500", 200, list(8, &[object("a", 3, "o1"), object("b", 7, "o1")])),
+    ]);
+    let clock = FakeClock::at(jiff::Timestamp::UNIX_EPOCH);
+    let shutdown = Shutdown::new();
+    let informers = Informers::new(client, clock.clone(), Rng::seeded(1), shutdown.clone());
+    let informer = informers.of::<ConfigMap>();
+    while informer.seen_revision() < 8 {
+        tokio::task::yield_now().await;
+        clock.advance(std::time::Duration::from_secs(1));
+    }
+    assert_eq!(names(&informer), ["ns/a", "ns/b"]);
+    shutdown.trigger();
+    shutdown.drained().await;
+}
+
+#[tokio::test]
 async fn same_interest_is_the_same_view() {
     let shutdown = Shutdown::new();
     let clock = FakeClock::at(jiff::Timestamp::UNIX_EPOCH);

@@ -36,7 +36,7 @@ struct VersionName {
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     accepted_names: Names,
-    conditions: Vec<Condition>,
+    conditions: Option<Vec<Condition>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -46,7 +46,9 @@ struct Names {
     kind: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// Whoever may write the status may leave out what a condition should have.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 struct Condition {
     #[serde(rename = "type")]
     name: String,
@@ -58,7 +60,7 @@ impl Definition {
     pub(super) fn served(&self) -> Option<Served> {
         let established =
             |condition: &Condition| condition.name == "Established" && condition.status == "True";
-        self.status.conditions.iter().find(|condition| established(condition))?;
+        self.status.conditions.iter().flatten().find(|condition| established(condition))?;
         let versions = self.spec.versions.iter().filter(|version| version.served);
         let version = versions.max_by_key(|version| Version::parse(&version.name).priority())?;
         let (group, names) = (&self.spec.group, &self.status.accepted_names);
@@ -122,7 +124,10 @@ mod tests {
         let read =
             |text: &serde_json::Value| serde_json::from_value::<Definition>(text.clone()).expect("read");
         assert_eq!(read(&text).served(), None);
-        text["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
+        text["status"]["conditions"] = json!(null);
+        assert_eq!(read(&text).served(), None);
+        text["status"]["conditions"] =
+            json!([{"message": "no more"}, {"type": "Established", "status": "True"}]);
         let served = read(&text).served().expect("served");
         assert_eq!(
             (served.resource.api_version.as_str(), served.resource.kind.as_str()),

@@ -86,21 +86,43 @@ fn part_files(
     Err("a projected source of this volume is not supported by this node".to_owned())
 }
 
-/// A token is 0600 for root; when every container runs as the same user it becomes that user's; otherwise
-/// others may read it (upstream's rule).
+/// When every container runs as the same user a token becomes that user's; it is 0600 then, and for the group of
+/// the pod's volumes, which reads it, too. Otherwise others may read it (upstream's rule).
 fn token_mode(pod: &Pod, default: u32) -> (u32, Option<u32>) {
     let Some(spec) = &pod.spec else { return (default, None) };
     let context = spec.security_context.as_ref();
-    if context.is_some_and(|context| context.fs_group.is_some()) {
-        return (0o600, None);
-    }
     let pod_user = context.and_then(|context| context.run_as_user);
     let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| {
         container.security_context.as_ref().and_then(|context| context.run_as_user).or(pod_user)
     });
     let first = users.next().flatten();
-    match first.and_then(|user| u32::try_from(user).ok()) {
-        Some(user) if users.all(|other| other == first) => (0o600, Some(user)),
-        _ => (default, None),
+    let owner = first.filter(|_| users.all(|other| other == first)).and_then(|user| u32::try_from(user).ok());
+    let private = owner.is_some() || context.is_some_and(|context| context.fs_group.is_some());
+    (if private { 0o600 } else { default }, owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tokens_belong_to_the_one_user() {
+        let one = json!([{"name": "a"}]);
+        let two = json!([{"name": "a"}, {"name": "b", "securityContext": {"runAsUser": 7}}]);
+        for (context, containers, expect) in [
+            (json!({}), &one, (0o644, None)),
+            (json!({"runAsUser": 1000}), &one, (0o600, Some(1000))),
+            (json!({"fsGroup": 10000}), &one, (0o600, None)),
+            (json!({"runAsUser": 1000, "fsGroup": 10000}), &one, (0o600, Some(1000))),
+            (json!({"runAsUser": 1000}), &two, (0o644, None)),
+            (json!({"runAsUser": 7}), &two, (0o600, Some(7))),
+            (json!({}), &two, (0o644, None)),
+        ] {
+            let pod = json!({"spec": {"securityContext": context, "containers": containers}});
+            let pod: Pod = serde_json::from_value(pod).expect("a pod");
+            assert_eq!(token_mode(&pod, 0o644), expect, "{context} {containers}");
+        }
     }
 }
