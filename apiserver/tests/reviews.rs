@@ -107,7 +107,7 @@ async fn may_i() {
     assert_eq!(code, 422);
     assert_eq!(
         refused["message"],
-        "SelfSubjectAccessReview.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Required value: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        "SelfSubjectAccessReview.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
     );
     let (code, _) = world.send(&admin(), "GET", ACCESS, Value::Null).await;
     assert_eq!(code, 405);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::check::{list, text};
+use super::check::{self, list, text};
 use crate::object;
 use crate::status::Cause;
 use crate::strategy::Strategy;
@@ -26,13 +26,14 @@ impl Strategy for AccessReview {
         }
         if resource.is_null() && other.is_null() {
             let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            causes.push(Cause::required("spec.resourceAttributes", detail));
-        }
-        for name in ["fieldSelector", "labelSelector"] {
-            selector(&mut causes, &format!("spec.resourceAttributes.{name}"), &resource[name]);
+            causes.push(Cause::invalid("spec.resourceAttributes", &Value::Null, detail));
         }
         if self.names_subject && text(spec, "user").is_empty() && list(spec, "groups").is_empty() {
-            causes.push(Cause::required("spec.user", "at least one of user or group must be specified"));
+            let detail = "at least one of user or group must be specified";
+            causes.push(Cause::invalid("spec.user", &json!(""), detail));
+        }
+        for (name, of_labels) in [("fieldSelector", false), ("labelSelector", true)] {
+            selector(&mut causes, &format!("spec.resourceAttributes.{name}"), &resource[name], of_labels);
         }
         let allowed: &[&str] = if self.local { &["namespace", "managedFields"] } else { &["managedFields"] };
         let metadata = &review["metadata"];
@@ -50,7 +51,7 @@ impl Strategy for AccessReview {
 }
 
 /// A selector is a text or a list (KEP-4601). Operators that are not known here are left to the authorizers.
-fn selector(causes: &mut Vec<Cause>, path: &str, selector: &Value) {
+fn selector(causes: &mut Vec<Cause>, path: &str, selector: &Value, of_labels: bool) {
     if selector.is_null() {
         return;
     }
@@ -66,6 +67,9 @@ fn selector(causes: &mut Vec<Cause>, path: &str, selector: &Value) {
     for (at, requirement) in requirements.iter().enumerate() {
         let path = format!("{path}.requirements[{at}]");
         let values = list(requirement, "values");
+        if !of_labels && text(requirement, "key").is_empty() {
+            causes.push(Cause::required(format!("{path}.key"), "must be specified"));
+        }
         match text(requirement, "operator") {
             "In" | "NotIn" if values.is_empty() => {
                 let detail = "must be specified when `operator` is 'In' or 'NotIn'";
@@ -77,8 +81,8 @@ fn selector(causes: &mut Vec<Cause>, path: &str, selector: &Value) {
             }
             _ => {}
         }
-        if text(requirement, "key").is_empty() {
-            causes.push(Cause::required(format!("{path}.key"), "must be specified"));
+        if of_labels {
+            check::label(causes, &path, requirement);
         }
     }
 }
@@ -116,7 +120,7 @@ mod tests {
             &own,
             json!({"metadata": {"name": "x"}, "spec": {}}),
             &[
-                "spec.resourceAttributes: Required value: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
                 "metadata: Invalid value: {\"name\":\"x\"}: must be empty",
             ],
         );
@@ -138,6 +142,18 @@ mod tests {
                 "spec.resourceAttributes.labelSelector.requirements[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
             ],
         );
+        let broken = json!([{"key": "", "operator": "In"}]);
+        check(
+            &own,
+            json!({"spec": {"resourceAttributes": {"fieldSelector": {"requirements": broken},
+                "labelSelector": {"requirements": [{"key": "-", "operator": "In", "values": ["-"]}]}}}}),
+            &[
+                "spec.resourceAttributes.fieldSelector.requirements[0].key: Required value: must be specified",
+                "spec.resourceAttributes.fieldSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+                "spec.resourceAttributes.labelSelector.requirements[0].key: Invalid value: \"-\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+                "spec.resourceAttributes.labelSelector.requirements[0].values[0]: Invalid value: \"-\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+            ],
+        );
         let local = AccessReview { names_subject: true, local: true };
         check(
             &local,
@@ -148,7 +164,7 @@ mod tests {
             &local,
             json!({"metadata": {"namespace": "a"}, "spec": {"nonResourceAttributes": {}}}),
             &[
-                "spec.user: Required value: at least one of user or group must be specified",
+                "spec.user: Invalid value: \"\": at least one of user or group must be specified",
                 "spec.nonResourceAttributes: Invalid value: {}: disallowed on this kind of request",
             ],
         );

@@ -220,12 +220,17 @@ pub(super) fn label_selector(causes: &mut Vec<Cause>, field: &str, selector: &Va
                 ));
             }
         }
-        let key = &expression["key"];
-        rules(causes, &format!("{path}.key"), key, names::qualified_name(key.as_str().unwrap_or_default()));
-        for (at, value) in values.iter().enumerate() {
-            let form = names::label_value(value.as_str().unwrap_or_default());
-            rules(causes, &format!("{path}.values[{at}]"), value, form);
-        }
+        label(causes, &path, expression);
+    }
+}
+
+/// The key and the values of a requirement of labels.
+pub(super) fn label(causes: &mut Vec<Cause>, path: &str, requirement: &Value) {
+    let key = &requirement["key"];
+    rules(causes, &format!("{path}.key"), key, names::qualified_name(key.as_str().unwrap_or_default()));
+    for (at, value) in list(requirement, "values").iter().enumerate() {
+        let form = names::label_value(value.as_str().unwrap_or_default());
+        rules(causes, &format!("{path}.values[{at}]"), value, form);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use apiserver::LocalService;
@@ -45,12 +46,17 @@ async fn receiver(pki: &Pki, answers: Answers) -> (u16, mpsc::UnboundedReceiver<
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let (sender, got) = mpsc::unbounded_channel();
+    let requests = Arc::new(AtomicUsize::new(0));
     tokio::spawn(async move {
-        for number in 0.. {
+        loop {
             let (stream, _) = listener.accept().await.expect("a connection");
-            let answer = *answers.get(number).or(answers.last()).expect("an answer");
             let (acceptor, sender) = (acceptor.clone(), sender.clone());
-            let serve = service_fn(move |request| take(request, sender.clone(), answer));
+            let (answers, requests) = (answers.clone(), Arc::clone(&requests));
+            let serve = service_fn(move |request| {
+                let number = requests.fetch_add(1, Ordering::SeqCst);
+                let answer = *answers.get(number).or(answers.last()).expect("an answer");
+                take(request, sender.clone(), answer)
+            });
             tokio::spawn(async move {
                 let stream = acceptor.accept(stream).await.expect("TLS");
                 // A sender that goes away is no failure of the test.

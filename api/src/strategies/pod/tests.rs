@@ -238,6 +238,34 @@ fn resizes() {
     let mut silent = old.clone();
     silent["status"]["containerStatuses"] = json!([{"name": "web", "state": {"running": {}}}]);
     check(&silent, &more, &["spec: Forbidden: Pod running on node without support for resize"]);
+    let init = |changes: Value| {
+        let mut pod = old.clone();
+        let mut one = json!({"name": "i", "image": "i:1", "resources": {"requests": {"cpu": "1"}}});
+        for (key, value) in changes.as_object().into_iter().flatten() {
+            one[key] = value.clone();
+        }
+        pod["spec"]["initContainers"] = json!([one]);
+        pod
+    };
+    let bigger = json!({"resources": {"requests": {"cpu": "2"}}});
+    check(&init(json!({})), &init(bigger.clone()), &[]);
+    check(
+        &init(json!({})),
+        &init(json!({"resources": {"requests": {"cpu": "1", "x.io/y": "1"}}})),
+        &[
+            "spec.initContainers[0]: Forbidden: only cpu and memory resources for init or sidecar containers are mutable",
+        ],
+    );
+    let restarts = json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]});
+    let mut both = bigger;
+    both["resizePolicy"] = restarts["resizePolicy"].clone();
+    check(
+        &init(restarts),
+        &init(both),
+        &[
+            "spec.initContainers[0]: Forbidden: non-sidecar init containers with a resize policy of RestartContainer cannot be resized",
+        ],
+    );
     let mut own = old.clone();
     own["spec"]["resources"] = json!({"limits": {"cpu": "4"}});
     check(&own, &more, &[": Forbidden: pods with pod-level resources cannot be resized"]);

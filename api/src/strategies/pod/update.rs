@@ -211,9 +211,16 @@ pub(super) fn validate_resize(new: &Value, old: &Value) -> Vec<Cause> {
     if causes.len() > before {
         return causes;
     }
-    for field in CONTAINER_LISTS {
+    type Judge = fn(&mut Vec<Cause>, &str, &Value, &Value);
+    let judges: [(&str, Judge); 4] = [
+        ("initContainers", kept),
+        ("containers", kept),
+        ("containers", resized),
+        ("initContainers", init_resized),
+    ];
+    for (field, judge) in judges {
         for (at, (container, known)) in list(new, field).iter().zip(list(old, field)).enumerate() {
-            resized(&mut causes, &format!("spec.{field}[{at}]"), container, known, field == "containers");
+            judge(&mut causes, &format!("spec.{field}[{at}]"), container, known);
         }
     }
     causes
@@ -243,14 +250,8 @@ fn same_order(causes: &mut Vec<Cause>, new: &Value, old: &Value, field: &str) {
     }
 }
 
-fn resized(causes: &mut Vec<Cause>, path: &str, new: &Value, old: &Value, main: bool) {
-    if !main && new["restartPolicy"] != "Always" {
-        if new != old {
-            let detail = "resources for non-sidecar init containers are immutable";
-            causes.push(Cause::forbidden("spec", detail));
-        }
-        return;
-    }
+/// Amounts may change, not go.
+fn kept(causes: &mut Vec<Cause>, path: &str, new: &Value, old: &Value) {
     for kind in ["requests", "limits"] {
         let (now, before) = (&new["resources"][kind], &old["resources"][kind]);
         if check::entries(before).any(|(name, _)| now[name].is_null()) {
@@ -258,27 +259,43 @@ fn resized(causes: &mut Vec<Cause>, path: &str, new: &Value, old: &Value, main: 
             causes.push(Cause::forbidden(format!("{path}.resources.{kind}"), &detail));
         }
     }
-    // Everything but CPU and memory, and what is done with a container whose amounts change.
-    let rest = |container: &Value| {
-        let mut rest = container.clone();
-        object::remove(&mut rest, "resizePolicy");
-        for kind in ["requests", "limits"] {
-            if let Some(amounts) = rest.pointer_mut(&format!("/resources/{kind}")) {
-                for name in ["cpu", "memory"] {
-                    object::remove(amounts, name);
-                }
-            }
-        }
-        object::remove(&mut rest["resources"], "claims");
-        let resources = rest["resources"].as_object_mut();
-        if let Some(resources) = resources {
-            resources.retain(|_, amounts| amounts.as_object().is_none_or(|map| !map.is_empty()));
-        }
-        rest
-    };
-    if rest(new) != rest(old) {
+}
+
+fn resized(causes: &mut Vec<Cause>, _path: &str, new: &Value, old: &Value) {
+    if lasting(new) != lasting(old) {
         causes.push(Cause::forbidden("spec", "only cpu and memory resources are mutable"));
     }
+}
+
+fn init_resized(causes: &mut Vec<Cause>, path: &str, new: &Value, old: &Value) {
+    if lasting(new) != lasting(old) {
+        let detail = "only cpu and memory resources for init or sidecar containers are mutable";
+        causes.push(Cause::forbidden(path, detail));
+    }
+    let restarts =
+        list(new, "resizePolicy").iter().any(|policy| policy["restartPolicy"] == "RestartContainer");
+    if new != old && new["restartPolicy"] != "Always" && restarts {
+        let detail = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+        causes.push(Cause::forbidden(path, detail));
+    }
+}
+
+/// Everything of a container but CPU and memory, and what is done with one whose amounts change.
+fn lasting(container: &Value) -> Value {
+    let mut rest = container.clone();
+    object::remove(&mut rest, "resizePolicy");
+    for kind in ["requests", "limits"] {
+        if let Some(amounts) = rest.pointer_mut(&format!("/resources/{kind}")) {
+            for name in ["cpu", "memory"] {
+                object::remove(amounts, name);
+            }
+        }
+    }
+    object::remove(&mut rest["resources"], "claims");
+    if let Some(resources) = rest["resources"].as_object_mut() {
+        resources.retain(|_, amounts| amounts.as_object().is_none_or(|map| !map.is_empty()));
+    }
+    rest
 }
 
 /// A write of the status: what has ended for good stays ended.
