@@ -15,6 +15,7 @@ pub mod limit_ranger;
 pub mod names;
 pub mod object;
 pub mod patch;
+pub mod pem;
 pub mod pod_resources;
 pub mod pod_security;
 pub mod pruning;

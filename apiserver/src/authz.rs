@@ -11,16 +11,20 @@ pub(crate) mod rbac;
 pub(crate) mod refusal;
 mod webhook;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use api::Status;
 use api::rbac::PolicyRule;
+use component_base::metrics::{self, IntCounter, IntCounterVec};
 use component_base::user::UserInfo;
+use parking_lot::RwLock;
 
 pub(crate) use attributes::{Attributes, Selectors};
 
 use crate::call::Server;
 use crate::followed::Followed;
+use crate::followed_file::{Look, What, follow};
 
 /// Members may do everything; the group cannot be limited (upstream's `user.SystemPrivilegedGroup`).
 pub(crate) const PRIVILEGED_GROUP: &str = "system:masters";
@@ -61,6 +65,35 @@ impl Decision {
     }
 }
 
+/// An authorizer of the table.
+struct Entry {
+    authorizer: Authorizer,
+    allowed: IntCounter,
+    denied: IntCounter,
+}
+
+impl Entry {
+    /// With upstream's name of its sort, and its own.
+    fn new(authorizer: Authorizer, kind: &str, name: &str) -> Self {
+        let counter = |decision: &str| DECISIONS.with_label_values(&[kind, name, decision]);
+        Self { authorizer, allowed: counter("allowed"), denied: counter("denied") }
+    }
+
+    fn counted(&self, decision: Decision) -> Decision {
+        match decision.verdict {
+            Verdict::Allow => self.allowed.inc(),
+            Verdict::Deny => self.denied.inc(),
+            Verdict::NoOpinion => {}
+        }
+        decision
+    }
+}
+
+static DECISIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Decisions that settled a request, by authorizer.";
+    metrics::counter("apiserver_authorization_decisions_total", help, &["type", "name", "decision"])
+});
+
 /// Who decides.
 enum Authorizer {
     /// Lets members of [`PRIVILEGED_GROUP`] do everything.
@@ -77,9 +110,43 @@ enum Authorizer {
 
 /// The authorizers in the order in which they are asked, and what they know.
 pub(crate) struct Authorizers {
-    table: Vec<Authorizer>,
+    configuration: Option<PathBuf>,
+    loaded: RwLock<Arc<Loaded>>,
     pub(crate) rbac: Followed<rbac::Bindings>,
     pub(crate) node: Followed<node::Graph>,
+}
+
+/// What a configuration says.
+struct Loaded {
+    table: Vec<Entry>,
+    /// The files it was read from.
+    files: Vec<PathBuf>,
+    /// What stood in them.
+    contents: Vec<Option<Vec<u8>>>,
+}
+
+impl Loaded {
+    fn read(configuration: Option<&Path>) -> Result<Self, String> {
+        let mut table = vec![Entry::new(Authorizer::Privileged, "SystemMasters", "system-masters")];
+        let mut files = Vec::new();
+        match configuration {
+            Some(path) => {
+                let read = configuration::read(path)?;
+                table.extend(read.table);
+                files = read.files;
+            }
+            None => table.extend([
+                Entry::new(Authorizer::Node, "Node", "node"),
+                Entry::new(Authorizer::Rbac, "RBAC", "rbac"),
+            ]),
+        }
+        let contents = contents(&files);
+        Ok(Self { table, files, contents })
+    }
+}
+
+fn contents(files: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
+    files.iter().map(|file| std::fs::read(file).ok()).collect()
 }
 
 impl Authorizers {
@@ -89,13 +156,41 @@ impl Authorizers {
     /// # Errors
     /// What is wrong with the file.
     pub(crate) fn new(configuration: Option<&Path>) -> Result<Self, String> {
-        let mut table = vec![Authorizer::Privileged];
-        match configuration {
-            Some(path) => table.extend(configuration::read(path)?),
-            None => table.extend([Authorizer::Node, Authorizer::Rbac]),
-        }
-        Ok(Self { table, rbac: Followed::new(&rbac::KINDS), node: Followed::new(&node::KINDS) })
+        Ok(Self {
+            configuration: configuration.map(Path::to_owned),
+            loaded: RwLock::new(Arc::new(Loaded::read(configuration)?)),
+            rbac: Followed::new(&rbac::KINDS),
+            node: Followed::new(&node::KINDS),
+        })
     }
+
+    fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read())
+    }
+
+    fn look(&self) -> Look {
+        let known = self.loaded();
+        if contents(&known.files) == known.contents {
+            return Look::Same;
+        }
+        match Loaded::read(self.configuration.as_deref()) {
+            Ok(loaded) => {
+                *self.loaded.write() = Arc::new(loaded);
+                Look::Taken
+            }
+            Err(problem) => Look::Refused(problem),
+        }
+    }
+}
+
+/// Follows the configuration and the kubeconfigs it names, as long as the server lives.
+pub(crate) async fn keep(server: Arc<Server>) {
+    if server.authz.configuration.is_none() {
+        return;
+    }
+    let (clock, known) = (Arc::clone(&server.clock), Arc::clone(&server));
+    let look = move || server.authz.look();
+    follow(What::Authorization, clock, move || known.authz.loaded().files.clone(), look).await;
 }
 
 fn privileged(user: &UserInfo) -> Decision {
@@ -143,15 +238,15 @@ pub(crate) fn aggregate(errors: &[String]) -> String {
 pub(crate) async fn authorize(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
     let mut opinions = Union::default();
     let mut far = false;
-    for authorizer in &server.authz.table {
-        let decision = match authorizer {
+    for entry in &server.authz.loaded().table {
+        let decision = match &entry.authorizer {
             Authorizer::Webhook(webhook) => {
                 far = true;
                 webhook.authorize(server, user, wish).await
             }
             known => from_memory(server, known, user, wish).unwrap_or_else(Decision::none),
         };
-        if let Some(settled) = opinions.take(decision) {
+        if let Some(settled) = opinions.take(entry.counted(decision)) {
             return settled;
         }
     }
@@ -166,10 +261,10 @@ pub(crate) async fn authorize(server: &Server, user: &UserInfo, wish: &Attribute
 /// What the authorizers of this process think together.
 fn near(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
     let mut opinions = Union::default();
-    let known =
-        server.authz.table.iter().filter_map(|authorizer| from_memory(server, authorizer, user, wish));
-    for decision in known {
-        if let Some(settled) = opinions.take(decision) {
+    for entry in &server.authz.loaded().table {
+        if let Some(decision) = from_memory(server, &entry.authorizer, user, wish)
+            && let Some(settled) = opinions.take(entry.counted(decision))
+        {
             return settled;
         }
     }
@@ -180,8 +275,9 @@ fn near(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Decision {
 /// which [`authorize`] does.
 pub(crate) fn authorize_now(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Option<Decision> {
     let mut union = Union::default();
-    for authorizer in &server.authz.table {
-        if let Some(settled) = union.take(from_memory(server, authorizer, user, wish)?) {
+    for entry in &server.authz.loaded().table {
+        if let Some(settled) = union.take(entry.counted(from_memory(server, &entry.authorizer, user, wish)?))
+        {
             return Some(settled);
         }
     }
@@ -216,8 +312,8 @@ pub(crate) struct Listed {
 /// Lists what a user may do in a namespace.
 pub(crate) fn rules_of(server: &Server, user: &UserInfo, namespace: &str) -> Listed {
     let mut listed = Listed { rules: Vec::new(), incomplete: false, errors: Vec::new() };
-    for authorizer in &server.authz.table {
-        match authorizer {
+    for entry in &server.authz.loaded().table {
+        match &entry.authorizer {
             Authorizer::Privileged | Authorizer::Always(Verdict::NoOpinion | Verdict::Deny) => {}
             Authorizer::Always(Verdict::Allow) => listed.rules.extend(rbac::everything()),
             Authorizer::Webhook(_) => {

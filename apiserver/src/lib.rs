@@ -22,6 +22,7 @@ mod encode;
 mod expiry;
 mod flow_control;
 mod followed;
+mod followed_file;
 mod handlers;
 mod health;
 mod methods;
@@ -273,6 +274,7 @@ pub async fn run(
     shutdown.spawn_until(api_services::keep(Arc::clone(&server)));
     shutdown.spawn_until(expiry::run(Arc::clone(&server)));
     shutdown.spawn_until(authn::jwt::keep(Arc::clone(&server)));
+    shutdown.spawn_until(authz::keep(Arc::clone(&server)));
     shutdown.spawn_until(Followed::keep(
         Arc::clone(&server),
         |server| &server.delegations,

@@ -30,6 +30,9 @@ pub(crate) use connection::connect;
 pub(crate) use kubeconfig::Remote;
 pub(crate) use trust::verifier;
 
+/// What is said of a server that takes too long.
+pub(crate) const TOO_LATE: &str = "context deadline exceeded";
+
 /// A certificate chain and its key, in PEM.
 pub(crate) struct Shown<'a> {
     pub(crate) certificate: &'a [u8],

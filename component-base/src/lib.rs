@@ -1,6 +1,7 @@
 //! What every Gantry process shares: time, chance, shutdown, telemetry, metrics. Knows nothing of any kind.
 
 pub mod clock;
+pub mod file_watch;
 pub mod jws;
 pub mod metrics;
 pub mod rng;

@@ -5,6 +5,7 @@
 
 pub mod approving;
 pub mod cleaner;
+pub mod publisher;
 pub mod signing;
 
 use std::collections::BTreeSet;

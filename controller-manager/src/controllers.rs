@@ -109,6 +109,11 @@ const CONTROLLERS: &[Row] = &[
     ("certificatesigningrequest-cleaner", |start| {
         start.run(certificates::cleaner::Cleaner::new(&start.informers));
     }),
+    ("kube-apiserver-serving-clustertrustbundle-publisher", |start| {
+        start.with_pki(|pki| {
+            certificates::publisher::Publisher::new(&start.informers, pki, start.shutdown.clone())
+        });
+    }),
     ("token-cleaner", |start| start.run(bootstrap_tokens::cleaner::Cleaner::new(&start.informers))),
     ("bootstrap-signer", |start| start.run(bootstrap_tokens::signer::Signer::new(&start.informers))),
     ("nodeipam", start_node_ipam),

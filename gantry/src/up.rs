@@ -145,7 +145,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             kinds: api::kinds::builtin(),
             timeouts: apiserver::Timeouts::default(),
-            authentication: config.api_server.authentication(),
+            authentication: config.api_server.authentication()?,
             authorization: config.api_server.authorization_config.clone(),
             admission: config.admission.clone(),
             audit: config.api_server.audit(&config.data_dir)?,

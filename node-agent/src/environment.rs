@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, EnvFromSource, EnvVarSource, Pod, ResourceFieldSelector, Secret, Service,
 };
@@ -20,6 +21,8 @@ pub struct Lookups {
     pub config_maps: BTreeMap<String, Option<Arc<ConfigMap>>>,
     /// Secrets of the pod's namespace by name.
     pub secrets: BTreeMap<String, Option<Arc<Secret>>>,
+    /// All of them, if the pod refers to any.
+    pub trust_bundles: Vec<Arc<ClusterTrustBundle>>,
     /// Services the pod should get variables for, already filtered by [`linked_services`].
     pub services: Vec<Arc<Service>>,
     /// Facts about the running pod.
@@ -402,6 +405,7 @@ spec: {nodeName: n1, containers: [{name: c, resources: {limits: {memory: 64Mi}, 
         Lookups {
             config_maps: BTreeMap::from([("m".to_owned(), Some(Arc::new(map))), ("gone".to_owned(), None)]),
             secrets: BTreeMap::from([("s".to_owned(), Some(Arc::new(secret)))]),
+            trust_bundles: Vec::new(),
             services: Vec::new(),
             facts: PodFacts {
                 pod_ips: vec!["10.42.0.2".to_owned()],

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use client::informer::{Change, Informer, Informers, Watched};
 use client::key::Key;
+use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret, Service, Volume};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -22,6 +23,8 @@ pub enum Reference {
     ConfigMap(Key),
     /// A Secret.
     Secret(Key),
+    /// All ClusterTrustBundles: which of them are meant may be up to their labels.
+    TrustBundles,
 }
 
 /// Everything a pod refers to, in its environment and its volumes.
@@ -39,6 +42,7 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     let key = |name: String| Key::new(namespace.clone(), name);
     out.extend(names.config_maps.into_iter().map(|name| Reference::ConfigMap(key(name))));
     out.extend(names.secrets.into_iter().map(|name| Reference::Secret(key(name))));
+    out.extend(names.trust_bundles.then_some(Reference::TrustBundles));
     out
 }
 
@@ -46,6 +50,7 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
 struct Names {
     config_maps: BTreeSet<String>,
     secrets: BTreeSet<String>,
+    trust_bundles: bool,
 }
 
 impl Names {
@@ -67,6 +72,7 @@ impl Names {
         for part in parts {
             self.config_maps.extend(part.config_map.iter().map(|source| source.name.clone()));
             self.secrets.extend(part.secret.iter().map(|source| source.name.clone()));
+            self.trust_bundles |= part.cluster_trust_bundle.is_some();
         }
     }
 }
@@ -74,6 +80,7 @@ impl Names {
 enum View {
     ConfigMap(Informer<ConfigMap>),
     Secret(Informer<Secret>),
+    TrustBundles(Informer<ClusterTrustBundle>),
 }
 
 struct Used {
@@ -129,6 +136,7 @@ impl Sources {
                 match &entry.view {
                     View::ConfigMap(view) => view.stop(),
                     View::Secret(view) => view.stop(),
+                    View::TrustBundles(view) => view.stop(),
                 }
             }
             !entry.pods.is_empty()
@@ -145,6 +153,7 @@ impl Sources {
         match reference {
             Reference::ConfigMap(key) => View::ConfigMap(self.watch_one(key, reference)),
             Reference::Secret(key) => View::Secret(self.watch_one(key, reference)),
+            Reference::TrustBundles => View::TrustBundles(self.watch_some("", reference)),
         }
     }
 
@@ -153,7 +162,14 @@ impl Sources {
         K: Watched + kube::Resource<DynamicType = ()>,
     {
         let fields = format!("metadata.namespace={},metadata.name={}", key.namespace, key.name);
-        let informer = self.informers.selected::<K>(&fields);
+        self.watch_some(&fields, reference)
+    }
+
+    fn watch_some<K>(&self, fields: &str, reference: &Reference) -> Informer<K>
+    where
+        K: Watched + kube::Resource<DynamicType = ()>,
+    {
+        let informer = self.informers.selected::<K>(fields);
         let (sender, reference) = (self.events.clone(), reference.clone());
         informer.on_change(move |_| sender.send(Event::Reference(reference.clone())).is_ok());
         informer
@@ -177,6 +193,10 @@ impl Sources {
                         lookups.secrets.insert(key.name.clone(), view.get(key));
                     }
                 }
+                Some(View::TrustBundles(view)) => {
+                    view.synced().await;
+                    lookups.trust_bundles = view.list();
+                }
                 None => {}
             }
         }
@@ -190,6 +210,7 @@ impl Sources {
         self.used.lock().get(reference).map(|entry| match &entry.view {
             View::ConfigMap(view) => View::ConfigMap(view.clone()),
             View::Secret(view) => View::Secret(view.clone()),
+            View::TrustBundles(view) => View::TrustBundles(view.clone()),
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod host_path;
 pub mod keyed;
 pub mod payload;
 pub mod projected;
+mod trust_bundle;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};

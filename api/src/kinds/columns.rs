@@ -21,7 +21,7 @@ mod workload;
 pub(super) use autoscaling::autoscaler;
 pub(super) use event::event;
 pub(super) use extensions::{
-    api_service, flow_schema, mutating_policy, policy_binding, priority_level, signing_request,
+    api_service, flow_schema, mutating_policy, policy_binding, priority_level, signing_request, trust_bundle,
     validating_policy, webhooks,
 };
 pub(super) use network::{endpoint_slice, endpoints, service};

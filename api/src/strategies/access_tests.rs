@@ -173,3 +173,48 @@ fn flow_control() {
         ],
     );
 }
+
+#[test]
+fn trust_bundles() {
+    // Self-signed, an authority.
+    const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBkzCCATigAwIBAgIUNowged1RTMsV+J1QtBBQXG5m3lwwCgYIKoZIzj0EAwIw\n\
+DzENMAsGA1UEAwwEaG9vazAgFw0yNjExMjIxMDE2NTNaGA8yMTI2MTAyOTEwMTY1\n\
+M1owDzENMAsGA1UEAwwEaG9vazBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFi/\n\
+A4ZbiT7wOMrXsQsSK9fOaBApMT1jeTXz08ibAi7HDRZkncVst6F23hHTUkwoXFlJ\n\
+AntWo7yqhz5cKqqKZh6jcDBuMB0GA1UdDgQWBBSNkGb4VaqLPmemKSbcFMtfmux+\n\
+UzAfBgNVHSMEGDAWgBSNkGb4VaqLPmemKSbcFMtfmux+UzAPBgNVHRMBAf8EBTAD\n\
+AQH/MBsGA1UdEQQUMBKCEGhvb2suZGVmYXVsdC5zdmMwCgYIKoZIzj0EAwIDSQAw\n\
+RgIhAO+NSXt0FmrVqMCPNvl4zZAJ5lYPoTBTbWYYguC79TAMAiEAlk7z+zugYHCR\n\
+sQyGqH3FAEstGB/wD3RwWZcEIKRp/2g=\n\
+-----END CERTIFICATE-----\n";
+    let trial = Trial::of(
+        "clustertrustbundles",
+        json!({"metadata": {"name": "s.io:x:a"}, "spec": {"signerName": "s.io/x", "trustBundle": AUTHORITY}}),
+    );
+    trial.refuses(json!({"spec": {"trustBundle": format!("words\n{AUTHORITY}words")}}), &[]);
+    let omitted = |why: &str| format!("spec.trustBundle: Invalid value: \"<value omitted>\": {why}");
+    for (bundle, why) in [
+        ("words".to_owned(), "at least one trust anchor must be provided"),
+        (AUTHORITY.repeat(2), "duplicate trust anchor (indices [0 1])"),
+        (AUTHORITY.replace("CERTIFICATE", "KEY"), "entry 0 has bad block type: KEY"),
+        (AUTHORITY.replacen("-\nMII", "-\na: b\n\nMII", 1), "entry 0 has PEM block headers"),
+        (crate::pem::certificate(b"x"), "entry 0 does not parse as X.509"),
+    ] {
+        trial.refuses(json!({"spec": {"trustBundle": bundle}}), &[&omitted(why)]);
+    }
+    trial.refuses(
+        json!({"metadata": {"name": "a"}}),
+        &["metadata.name: Invalid value: \"a\": ClusterTrustBundle for signerName s.io/x must be named with prefix s.io:x:"],
+    );
+    trial.refuses(
+        json!({"spec": {"signerName": ""}}),
+        &["metadata.name: Invalid value: \"s.io:x:a\": ClusterTrustBundle without signer name must not have \":\" in its name"],
+    );
+    trial.refuses_change(
+        json!({}),
+        json!({"metadata": {"name": "s.io:y:a"}, "spec": {"signerName": "s.io/y"}}),
+        "",
+        &["spec.signerName: Invalid value: \"s.io/y\": field is immutable"],
+    );
+}

@@ -1,5 +1,7 @@
 //! Rules of `certificates.k8s.io`.
 
+pub mod trust_bundle;
+
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -163,7 +165,7 @@ fn usages(causes: &mut Vec<Cause>, usages: &[Value]) {
 }
 
 /// `DOMAIN/PATH`, both of limited length.
-fn signer(causes: &mut Vec<Cause>, field: &str, name: &str) {
+pub(in crate::strategies) fn signer(causes: &mut Vec<Cause>, field: &str, name: &str) {
     const MAX_DOMAIN: usize = 253;
     const MAX_NAME: usize = MAX_DOMAIN + 1 + 253 + 63 + 1;
     let whole = json!(name);

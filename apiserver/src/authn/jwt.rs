@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use component_base::jws::Jws;
 use jiff::{SignedDuration, Timestamp};
@@ -19,9 +18,10 @@ use super::key_set::KeySet;
 use super::settings::SettingsError;
 use super::{Known, Outcome};
 use crate::call::Server;
+use crate::followed_file::{Look, What, follow};
 
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+/// What signatures can be verified. ES512 cannot: the library has no curve P-521.
+const ALGORITHMS: [&str; 8] = ["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "PS384", "PS512"];
 /// Issuers' clocks may be ahead by this much (go-oidc).
 const EARLY: SignedDuration = SignedDuration::from_mins(5);
 
@@ -68,24 +68,18 @@ impl Issuers {
         self.loaded.read().anonymous.clone()
     }
 
-    fn look(&self) {
-        let Some(path) = &self.path else { return };
+    fn look(&self, path: &Path) -> Look {
         let text = match std::fs::read_to_string(path) {
-            Ok(text) if text == self.loaded.read().text => return,
+            Ok(text) if text == self.loaded.read().text => return Look::Same,
             Ok(text) => text,
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the authentication configuration cannot be read");
-                return;
-            }
+            Err(error) => return Look::Refused(format!("{}: {error}", path.display())),
         };
-        match load(text.clone(), &self.own) {
+        match load(text, &self.own) {
             Ok(loaded) => {
-                tracing::info!(path = %path.display(), "the authentication configuration has changed");
                 *self.loaded.write() = Arc::new(loaded);
+                Look::Taken
             }
-            Err(problem) => {
-                tracing::error!(path = %path.display(), problem, "the authentication configuration is wrong; the former one stays");
-            }
+            Err(problem) => Look::Refused(format!("{}: {problem}", path.display())),
         }
     }
 }
@@ -97,12 +91,12 @@ fn load(text: String, own: &str) -> Result<Loaded, String> {
     Ok(Loaded { text, trusted, anonymous })
 }
 
-/// Follows the file, for ever.
+/// Follows the file, as long as the server lives.
 pub(crate) async fn keep(server: Arc<Server>) {
-    while server.authentication.issuers.path.is_some() {
-        server.clock.sleep(LOOK).await;
-        server.authentication.issuers.look();
-    }
+    let Some(path) = server.authentication.issuers.path.clone() else { return };
+    let (clock, followed) = (Arc::clone(&server.clock), path.clone());
+    let look = move || server.authentication.issuers.look(&path);
+    follow(What::Authentication, clock, move || vec![followed.clone()], look).await;
 }
 
 pub(super) async fn authenticate(server: &Server, token: &str, audiences: &[String]) -> Outcome {
@@ -119,6 +113,12 @@ pub(super) async fn authenticate(server: &Server, token: &str, audiences: &[Stri
     let jws = Jws::parse(token).map_err(|problem| format!("oidc: verify token: {problem}"))?;
     check(&jws.claims, &trusted.issuer.audiences, server.clock.now())
         .map_err(|problem| format!("oidc: verify token: {problem}"))?;
+    if !ALGORITHMS.contains(&jws.algorithm.as_str()) {
+        let algorithm = &jws.algorithm;
+        return Err(format!(
+            "oidc: verify token: oidc: id token signed with unsupported algorithm, expected {ALGORITHMS:?} got {algorithm:?}"
+        ));
+    }
     trusted.keys.verify(server, &jws).await.map_err(|problem| format!("oidc: verify token: {problem}"))?;
     let user = trusted.issuer.mapping.user(&jws.claims)?;
     Ok(Some(Known { user, audiences }))

@@ -22,6 +22,9 @@ pub struct AuthenticationSettings {
     /// Whether tokens that pods get for an hour are good for a year, with a warning after the hour
     /// (`--service-account-extend-token-expiration`).
     pub extend_expiration: bool,
+    /// The longest life of a token that is asked for, in seconds (`--service-account-max-token-expiration`); longer
+    /// wishes are shortened, with a warning.
+    pub most_seconds: Option<i64>,
 }
 
 /// A path without credentials.
@@ -70,6 +73,8 @@ impl Default for AuthenticationSettings {
             ("/healthz", true),
             ("/livez", true),
             ("/readyz", true),
+            // Signed for those who join with a token.
+            ("/api/v1/namespaces/kube-public/configmaps/cluster-info", false),
         ];
         Self {
             token_file: None,
@@ -81,6 +86,7 @@ impl Default for AuthenticationSettings {
             ),
             bootstrap_tokens: true,
             extend_expiration: true,
+            most_seconds: None,
         }
     }
 }

@@ -9,9 +9,8 @@ use api::cel::{CompileError, Program};
 use api::{Cause, names};
 use serde_json::Value;
 
-use super::Authorizer;
-use super::Verdict;
 use super::webhook::{self, Webhook};
+use super::{Authorizer, Entry, Verdict};
 use crate::transport::Remote;
 
 const VERSIONS: [&str; 3] =
@@ -19,21 +18,32 @@ const VERSIONS: [&str; 3] =
 const TYPES: [&str; 5] = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook"];
 const MAX_CONDITIONS: usize = 64;
 
-/// The authorizers of a file, in its order.
+/// What a file says.
+#[derive(Default)]
+pub(super) struct Read {
+    /// The authorizers in its order.
+    pub(super) table: Vec<Entry>,
+    /// The file, and those it names.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// Reads a file.
 ///
 /// # Errors
 /// What is wrong with the file, every place of it.
-pub(super) fn read(path: &Path) -> Result<Vec<Authorizer>, String> {
+pub(super) fn read(path: &Path) -> Result<Read, String> {
     let failed = |problem: &str| format!("{}: {problem}", path.display());
     let text = std::fs::read(path).map_err(|error| failed(&error.to_string()))?;
     let file = api::codec::yaml::decode(&text).map_err(|error| failed(&error.to_string()))?.value;
-    of(&file).map_err(|causes| {
+    let mut read = of(&file).map_err(|causes| {
         let all: Vec<String> = causes.iter().map(Cause::to_string).collect();
         failed(&all.join("; "))
-    })
+    })?;
+    read.files.push(path.to_owned());
+    Ok(read)
 }
 
-fn of(file: &Value) -> Result<Vec<Authorizer>, Vec<Cause>> {
+fn of(file: &Value) -> Result<Read, Vec<Cause>> {
     let mut reader = Reader::default();
     reader.one_of("apiVersion", &file["apiVersion"], &VERSIONS);
     reader.one_of("kind", &file["kind"], &["AuthorizationConfiguration"]);
@@ -41,17 +51,21 @@ fn of(file: &Value) -> Result<Vec<Authorizer>, Vec<Cause>> {
     if list.is_empty() {
         reader.causes.push(Cause::required("authorizers", "at least one authorization mode must be defined"));
     }
-    let mut authorizers = Vec::new();
+    let mut table = Vec::new();
     for (at, item) in list.iter().enumerate() {
         let earlier = list.get(..at).unwrap_or_default();
-        authorizers.extend(reader.authorizer(&format!("authorizers[{at}]"), item, earlier));
+        let authorizer = reader.authorizer(&format!("authorizers[{at}]"), item, earlier);
+        let text = |key: &str| item[key].as_str().unwrap_or_default();
+        table.extend(authorizer.map(|authorizer| Entry::new(authorizer, text("type"), text("name"))));
     }
-    if reader.causes.is_empty() { Ok(authorizers) } else { Err(reader.causes) }
+    let Reader { causes, files } = reader;
+    if causes.is_empty() { Ok(Read { table, files }) } else { Err(causes) }
 }
 
 #[derive(Default)]
 struct Reader {
     causes: Vec<Cause>,
+    files: Vec<PathBuf>,
 }
 
 impl Reader {
@@ -123,7 +137,9 @@ impl Reader {
         let policy = self.one_of(&field("failurePolicy"), &webhook["failurePolicy"], &["NoOpinion", "Deny"]);
         let conditions = self.conditions(path, webhook);
         let kubeconfig = self.connection(path, &webhook["connectionInfo"]);
-        let remote = match Remote::read(&kubeconfig?) {
+        let kubeconfig = kubeconfig?;
+        self.files.push(kubeconfig.clone());
+        let remote = match Remote::read(&kubeconfig) {
             Ok(remote) => remote,
             Err(problem) => {
                 let field = field("connectionInfo.kubeConfigFile");

@@ -12,6 +12,7 @@ use api::cel::{
     Bindings, CompileError, DeclType, Environment, PER_CALL_LIMIT, Program, Type, Value as CelValue,
 };
 use api::selector::Operator;
+use component_base::metrics::{self, HistogramVec, IntCounterVec};
 use component_base::user::UserInfo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -24,6 +25,29 @@ use cache::Cache;
 
 /// A wish with longer texts than this is asked every time (upstream's `maxControlledAttrCacheSize`).
 const MAX_CACHED: usize = 10_000;
+
+static EVALUATIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Questions to authorization webhooks, by the outcome.";
+    metrics::counter("apiserver_authorization_webhook_evaluations_total", help, &["name", "result"])
+});
+static FAIL_OPEN: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let name = "apiserver_authorization_webhook_evaluations_fail_open_total";
+    metrics::counter(name, "Failed questions that settled nothing.", &["name", "result"])
+});
+static SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let name = "apiserver_authorization_webhook_duration_seconds";
+    metrics::histogram(name, "Time to an answer, in seconds.", &["name", "result"], &DEFAULT_BOUNDS)
+});
+static EXCLUSIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let name = "apiserver_authorization_match_condition_exclusions_total";
+    metrics::counter(name, "Webhooks not asked because of a condition.", &["type", "name"])
+});
+static CONDITION_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let name = "apiserver_authorization_match_condition_evaluation_errors_total";
+    metrics::counter(name, "Conditions that failed.", &["type", "name"])
+});
+/// Prometheus' own.
+const DEFAULT_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// What a configuration says of a webhook.
 pub(super) struct Settings {
@@ -102,10 +126,17 @@ impl Webhook {
         user: &UserInfo,
         wish: &Attributes<'_>,
     ) -> Decision {
+        let name = self.settings.name.as_str();
         match self.matches(user, wish) {
             Ok(true) => {}
-            Ok(false) => return Decision::none(),
-            Err(error) => return self.failed(error),
+            Ok(false) => {
+                EXCLUSIONS.with_label_values(&["Webhook", name]).inc();
+                return Decision::none();
+            }
+            Err(error) => {
+                CONDITION_ERRORS.with_label_values(&["Webhook", name]).inc();
+                return self.failed(error);
+            }
         }
         let spec = spec(user, wish);
         let key = spec.to_string();
@@ -119,9 +150,21 @@ impl Webhook {
             "metadata": {}, "spec": self.versioned(spec), "status": {"allowed": false},
         });
         let answer = self.remote.post(&server.clock, &review, self.settings.timeout).await;
-        let status = match answer.and_then(transport::document) {
+        let answer = answer.and_then(transport::document);
+        let result = match &answer {
+            Ok(_) => "success",
+            Err(error) if error.ends_with(transport::TOO_LATE) => "timeout",
+            Err(_) => "error",
+        };
+        let took = server.clock.monotonic().saturating_sub(now);
+        EVALUATIONS.with_label_values(&[name, result]).inc();
+        SECONDS.with_label_values(&[name, result]).observe(took.as_secs_f64());
+        let status = match answer {
             Ok(mut answer) => answer["status"].take(),
             Err(error) => {
+                if self.settings.on_error == Verdict::NoOpinion {
+                    FAIL_OPEN.with_label_values(&[name, result]).inc();
+                }
                 tracing::warn!(
                     error,
                     authorizer = self.settings.name,

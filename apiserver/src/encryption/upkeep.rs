@@ -4,22 +4,22 @@
 //! `gantry encryption`, on the path [`PATH`] that only administrators may use. Objects do not change by it:
 //! the embedded store rewrites its rows in place, the past included.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::Status;
 use component_base::clock::rfc3339_seconds;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{Encryption, EncryptionError, Owner, Shared, key_file};
 use crate::call::Server;
+use crate::followed_file::{Look, What, follow};
 use crate::storage::Resealed;
 
 /// Where `gantry encryption` asks.
 pub(crate) const PATH: &str = "/gantry.dev/encryption";
-
-/// How often a user's file is looked at for changes.
-const RELOAD: Duration = Duration::from_secs(10);
 
 /// Pause before trying again after the store failed.
 const RETRY: Duration = Duration::from_secs(30);
@@ -90,28 +90,21 @@ fn drop_old_keys(encryption: &Encryption, shared: &Shared) {
     }
 }
 
-/// Takes changes of a user's file, as long as the server lives. A file that is wrong is told of and changes
-/// nothing.
+/// Takes changes of a user's file, as long as the server lives.
 async fn follow_file(encryption: Encryption) {
     let Some(shared) = encryption.0.clone() else { return };
-    let changed = || std::fs::metadata(&shared.file).and_then(|file| file.modified()).ok();
-    let mut seen = changed();
-    loop {
-        shared.clock.sleep(RELOAD).await;
-        let now = changed();
-        if now.is_some() && now != seen {
-            seen = now;
-            let loading = encryption.clone();
-            // A key management service may take its time to answer.
-            match tokio::task::spawn_blocking(move || loading.reload()).await {
-                Ok(Ok(())) => {
-                    tracing::info!(file = %shared.file.display(), "encryption keys were read again")
-                }
-                Ok(Err(error)) => tracing::error!(%error, "encryption keys stay as they were"),
-                Err(error) => tracing::error!(%error, "encryption keys stay as they were"),
-            }
+    let read = |file: &Path| std::fs::read(file).ok();
+    let seen = Mutex::new(read(&shared.file));
+    let (file, clock) = (shared.file.clone(), Arc::clone(&shared.clock));
+    let look = move || {
+        let now = read(&shared.file);
+        if now.is_none() || now == *seen.lock() {
+            return Look::Same;
         }
-    }
+        *seen.lock() = now;
+        encryption.reload().map_or_else(|error| Look::Refused(error.to_string()), |()| Look::Taken)
+    };
+    follow(What::Encryption, clock, move || vec![file.clone()], look).await;
 }
 
 /// What is sealed with what, and how far rewriting is.

@@ -41,6 +41,14 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
     let spec = &sent["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     check_seconds(seconds)?;
+    let settings = &call.server.authentication.settings;
+    let seconds = match settings.most_seconds.filter(|most| *most < seconds) {
+        None => seconds,
+        Some(most) => {
+            call.warn(format!("requested expiration of {seconds} seconds shortened to {most} seconds"));
+            most
+        }
+    };
     let own = issuer(&call.server);
     let mut audiences: Vec<String> = spec["audiences"]
         .as_array()
@@ -53,7 +61,7 @@ pub(super) async fn respond(call: &Arc<Call>, request: Request<Body>) -> Result<
         audiences.push(own.clone());
     }
     let bindings = bindings(call, &spec["boundObjectRef"]).await?;
-    let is_extended = call.server.authentication.settings.extend_expiration
+    let is_extended = settings.extend_expiration
         && bindings.first().is_some_and(|bound| bound.claim == "pod")
         && seconds == INJECTED_SECONDS
         && audiences == [own];

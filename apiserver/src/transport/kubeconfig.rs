@@ -12,7 +12,7 @@ use component_base::clock::SharedClock;
 use http::{HeaderValue, Request, StatusCode, Uri};
 use serde_json::Value;
 
-use super::{Client, Shown, tls_with, verifier};
+use super::{Client, Shown, TOO_LATE, tls_with, verifier};
 use crate::node_proxy::any_certificate;
 
 /// The largest answer read: upstream's limit for webhooks is that of a request body.
@@ -97,7 +97,7 @@ impl Remote {
         let request = Request::post(&url);
         tokio::select! {
             answer = self.client.exchange(request, Some(document), MAX_BYTES) => answer.map_err(named),
-            () = clock.sleep(timeout) => Err(named("context deadline exceeded".to_owned())),
+            () = clock.sleep(timeout) => Err(named(TOO_LATE.to_owned())),
         }
     }
 }

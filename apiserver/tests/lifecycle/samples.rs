@@ -3,6 +3,19 @@
 
 use serde_json::{Value, json};
 
+/// Self-signed, an authority.
+const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBkzCCATigAwIBAgIUNowged1RTMsV+J1QtBBQXG5m3lwwCgYIKoZIzj0EAwIw\n\
+DzENMAsGA1UEAwwEaG9vazAgFw0yNjExMjIxMDE2NTNaGA8yMTI2MTAyOTEwMTY1\n\
+M1owDzENMAsGA1UEAwwEaG9vazBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFi/\n\
+A4ZbiT7wOMrXsQsSK9fOaBApMT1jeTXz08ibAi7HDRZkncVst6F23hHTUkwoXFlJ\n\
+AntWo7yqhz5cKqqKZh6jcDBuMB0GA1UdDgQWBBSNkGb4VaqLPmemKSbcFMtfmux+\n\
+UzAfBgNVHSMEGDAWgBSNkGb4VaqLPmemKSbcFMtfmux+UzAPBgNVHRMBAf8EBTAD\n\
+AQH/MBsGA1UdEQQUMBKCEGhvb2suZGVmYXVsdC5zdmMwCgYIKoZIzj0EAwIDSQAw\n\
+RgIhAO+NSXt0FmrVqMCPNvl4zZAJ5lYPoTBTbWYYguC79TAMAiEAlk7z+zugYHCR\n\
+sQyGqH3FAEstGB/wD3RwWZcEIKRp/2g=\n\
+-----END CERTIFICATE-----\n";
+
 /// Resource (`GROUP/VERSION/PLURAL`, the core group is empty), object, status.
 pub(crate) fn samples() -> Vec<(&'static str, Value, Value)> {
     let none = Value::Null;
@@ -232,6 +245,11 @@ fn storage_and_devices() -> Vec<(&'static str, Value, Value)> {
             "certificates.k8s.io/v1/certificatesigningrequests",
             json!({"spec": signer}),
             json!({"conditions": [{"type": "T", "status": "True", "reason": "R", "message": "m"}]}),
+        ),
+        (
+            "certificates.k8s.io/v1beta1/clustertrustbundles",
+            json!({"spec": {"trustBundle": AUTHORITY}}),
+            none.clone(),
         ),
         ("resource.k8s.io/v1/deviceclasses", json!({"spec": {}}), none.clone()),
         (

@@ -61,6 +61,10 @@ impl Elsewhere {
                     self.pki.token_keys().public().iter().map(VerifyingKey::to_jwk).collect();
                 json!({"keys": keys})
             }
+            _ if request.contains("SubjectAccessReview") => {
+                let known = request.to_ascii_lowercase().contains("authorization: bearer shown");
+                json!({"status": {"allowed": known && request.contains("\"user\":\"olga\"")}})
+            }
             _ if request.contains("\"token\":\"opaque\"") => {
                 json!({"status": {"authenticated": true, "user": {"username": "olga", "groups": ["g"]}}})
             }
@@ -90,6 +94,59 @@ impl Elsewhere {
 fn write(path: &Path, text: &str) -> Option<std::path::PathBuf> {
     std::fs::write(path, text).expect("written");
     Some(path.to_owned())
+}
+
+/// How often an effect is looked for that a changed file has.
+const MANY_LOOKS: usize = 1_000;
+
+/// The kernel's word of a changed file comes in real time.
+#[expect(clippy::disallowed_methods, reason = "nothing but the effect tells that the file was read")]
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
+
+#[tokio::test]
+async fn who_may_is_asked_elsewhere_until_the_file_says_otherwise() {
+    let elsewhere = Elsewhere::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = STANDARD.encode(elsewhere.pki.authority_pem());
+    let kubeconfig = directory.path().join("kubeconfig");
+    write(
+        &kubeconfig,
+        &format!(
+            "clusters: [{{name: c, cluster: {{server: '{}', certificate-authority-data: {authority}}}}}]\nusers: [{{name: u, user: {{token: shown}}}}]\n\
+         contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n",
+            elsewhere.url
+        ),
+    );
+    let configuration = |rest: &Value| {
+        json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration", "authorizers": rest})
+            .to_string()
+    };
+    let webhook = json!({"timeout": "3s", "subjectAccessReviewVersion": "v1", "failurePolicy": "Deny",
+        "connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": kubeconfig}});
+    let file = directory.path().join("authorization.yaml");
+    let asked = configuration(&json!([{"type": "Webhook", "name": "far", "webhook": webhook}]));
+    let configured = write(&file, &asked);
+    let world = world_with(|config| config.authorization = configured).await;
+    let get = async |name: &str| {
+        let user = UserInfo::component(name, &[]);
+        world.send(&user, "GET", "/api/v1/namespaces/default/configmaps", Value::Null).await.0
+    };
+    assert_eq!((get("olga").await, get("jane").await), (200, 403));
+    write(&file, "nonsense");
+    a_moment().await;
+    assert_eq!(get("olga").await, 200, "a mistake changes nothing");
+    write(&file, &configuration(&json!([{"type": "RBAC", "name": "rbac"}])));
+    let mut code = 0;
+    for _ in 0..MANY_LOOKS {
+        a_moment().await;
+        code = get("olga").await;
+        if code == 403 {
+            break;
+        }
+    }
+    assert_eq!(code, 403);
 }
 
 #[tokio::test]
@@ -126,17 +183,13 @@ async fn tokens_of_an_issuer() {
     assert_eq!(world.server.answer(nobody).await.status().as_u16(), 401, "the file closes even that");
 
     write(&file, "nonsense");
-    world.clock.advance(Duration::from_secs(5));
+    a_moment().await;
     assert!(world.holder(&issuer.token(&json!({}))).await.is_some(), "a mistake changes nothing");
     write(&file, &issuer.configuration("new:"));
     let mut name = Value::Null;
-    for _ in 0..10_000 {
-        // The file is looked at by a task of its own; nothing else tells that it has been.
-        world.clock.advance(Duration::from_secs(5));
-        tokio::task::yield_now().await;
-        name =
-            world.holder(&issuer.token(&json!({"exp": 9_000_000_000_i64}))).await.expect("known")["username"]
-                .clone();
+    for _ in 0..MANY_LOOKS {
+        a_moment().await;
+        name = world.holder(&issuer.token(&json!({}))).await.expect("known")["username"].clone();
         if name == "new:jane" {
             break;
         }

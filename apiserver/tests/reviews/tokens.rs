@@ -346,3 +346,31 @@ async fn keys_are_published_for_others_to_verify_with() {
     assert_eq!(key.id, jws.key_id);
     key.verify(&jws).expect("verified by what is published");
 }
+
+#[tokio::test]
+async fn long_wishes_are_shortened() {
+    let world = world_with(|config| config.authentication.most_seconds = Some(3_600)).await;
+    let path = "/api/v1/namespaces/default/serviceaccounts";
+    let account = json!({"metadata": {"name": "short"}});
+    world.ask(&admin(), path, account).await;
+    let wish = json!({"spec": {"expirationSeconds": 7_200}});
+    let answer = world.ask(&admin(), &format!("{path}/short/token"), wish).await;
+    assert_eq!(answer["spec"]["expirationSeconds"], 3_600);
+    assert_eq!(answer["status"]["expirationTimestamp"], "2026-01-01T01:00:00Z");
+}
+
+/// Who joins checks what it reads with its token; nothing else is open.
+#[tokio::test]
+async fn strangers_read_cluster_info_and_nothing_else() {
+    let world = world().await;
+    let info = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+    let code = async |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+        world.server.answer(request).await.status().as_u16()
+    };
+    // Nobody has published it here: a server without an address has nothing to say.
+    assert_eq!(code("GET", info).await, 404);
+    assert_eq!(code("DELETE", info).await, 403);
+    assert_eq!(code("GET", "/api/v1/namespaces/kube-public/configmaps/kube-root-ca.crt").await, 401);
+    assert_eq!(code("GET", "/api/v1/namespaces/kube-public/configmaps").await, 401);
+}

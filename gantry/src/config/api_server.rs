@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use apiserver::audit::{Format, LogOptions, Options, WebhookOptions};
 use apiserver::{AuthenticationSettings, RequestHeaderSettings};
 use schemars::JsonSchema;
@@ -33,6 +33,12 @@ pub struct ApiServer {
     /// A kubeconfig that leads to a webhook that reviews tokens.
     #[arg(long, value_name = "FILE")]
     pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// The longest life of a service-account token that is asked for, from `1h` on; longer wishes are shortened.
+    #[arg(long, value_name = "DURATION")]
+    pub service_account_max_token_expiration: Option<String>,
+    /// Let tokens that pods get for an hour be good for a year, with warnings after the hour [default: true].
+    #[arg(long, value_name = "BOOL")]
+    pub service_account_extend_token_expiration: Option<bool>,
     /// Common names of certificates of the front-proxy authority that may speak for others [default: front-proxy-client].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub requestheader_allowed_names: Vec<String>,
@@ -92,6 +98,12 @@ impl ApiServer {
             authentication_token_webhook_config_file: self
                 .authentication_token_webhook_config_file
                 .or(other.authentication_token_webhook_config_file),
+            service_account_max_token_expiration: self
+                .service_account_max_token_expiration
+                .or(other.service_account_max_token_expiration),
+            service_account_extend_token_expiration: self
+                .service_account_extend_token_expiration
+                .or(other.service_account_extend_token_expiration),
             requestheader_allowed_names: first(
                 self.requestheader_allowed_names,
                 other.requestheader_allowed_names,
@@ -146,9 +158,28 @@ impl ApiServer {
     }
 
     /// Who may be who.
-    pub fn authentication(&self) -> AuthenticationSettings {
+    ///
+    /// # Errors
+    /// When a life of tokens is no duration, or out of bounds.
+    pub fn authentication(&self) -> Result<AuthenticationSettings> {
+        const SHORTEST: i64 = 60 * 60;
+        const LONGEST: i64 = 1 << 32;
         let usual = RequestHeaderSettings::default();
-        AuthenticationSettings {
+        let most_seconds = match &self.service_account_max_token_expiration {
+            None => None,
+            Some(text) => {
+                let seconds = api::time::parse_go_duration(text).map(|nanos| nanos / 1_000_000_000);
+                let seconds = seconds.filter(|seconds| (SHORTEST..=LONGEST).contains(seconds));
+                Some(seconds.with_context(|| {
+                    format!(
+                        "--service-account-max-token-expiration {text}: must be between 1 hour and 2^32 seconds"
+                    )
+                })?)
+            }
+        };
+        Ok(AuthenticationSettings {
+            most_seconds,
+            extend_expiration: self.service_account_extend_token_expiration.unwrap_or(true),
             token_file: self.token_auth_file.clone(),
             configuration: self.authentication_config.clone(),
             token_webhook: self.authentication_token_webhook_config_file.clone(),
@@ -160,7 +191,7 @@ impl ApiServer {
                 extra_prefixes: first(self.requestheader_extra_headers_prefix.clone(), usual.extra_prefixes),
             },
             ..AuthenticationSettings::default()
-        }
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource, VolumeProjection};
 
 use super::keyed::Keyed;
 use super::payload::{File, Payload, insert, mode};
-use super::{Contents, downward_api};
+use super::{Contents, downward_api, trust_bundle};
 
 /// A token a pod's projected volume needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +81,12 @@ fn part_files(
         let mut out = Payload::new();
         let (mode, owner) = token_mode(pod, mode(None, default_mode));
         insert(&mut out, &source.path, File { data: token.clone().into_bytes(), mode, owner })?;
+        return Ok(out);
+    }
+    if let Some(source) = &part.cluster_trust_bundle {
+        let data = trust_bundle::anchors(source, &lookups.trust_bundles)?.into_bytes();
+        let mut out = Payload::new();
+        insert(&mut out, &source.path, File { data, mode: mode(None, default_mode), owner: None })?;
         return Ok(out);
     }
     Err("a projected source of this volume is not supported by this node".to_owned())

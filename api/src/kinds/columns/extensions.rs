@@ -77,6 +77,12 @@ pub(in crate::kinds) fn signing_request() -> Vec<Column> {
     ]
 }
 
+pub(in crate::kinds) fn trust_bundle() -> Vec<Column> {
+    let signer =
+        text("SignerName", "Whose authorities they are.", |bundle| or(str(bundle, "/spec/signerName"), NONE));
+    vec![name(), signer]
+}
+
 fn signing_state(request: &Value) -> String {
     let has = |kind: &str| items(request, "/status/conditions").iter().any(|c| c["type"] == kind);
     let mut state = if has("Denied") {

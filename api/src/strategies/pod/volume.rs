@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::super::certificates::{signer, trust_bundle};
 use super::super::check::{self, list, text};
 use super::container::quantity;
 use crate::names;
@@ -101,9 +102,40 @@ fn projected(causes: &mut Vec<Cause>, source: &Value, path: &str) {
                 descending(causes, &format!("{path}.path"), text(inner, "path"));
             }
             "downwardAPI" => downward(causes, inner, &path),
+            "clusterTrustBundle" => trust_bundle(causes, inner, &path),
             _ => {}
         }
     }
+}
+
+/// One bundle by its name, or all of a signer that some labels select.
+fn trust_bundle(causes: &mut Vec<Cause>, source: &Value, path: &str) {
+    let field = |name: &str| format!("{path}.{name}");
+    match (source["name"].as_str(), source["signerName"].as_str()) {
+        (Some(_), Some(_)) => {
+            causes.push(Cause::invalid(path, source, "only one of name and signerName may be used"));
+        }
+        (None, None) => {
+            causes.push(Cause::required(path, "either name or signerName must be specified"));
+        }
+        (Some(name), None) => {
+            if name.is_empty() {
+                causes.push(Cause::required(field("name"), "must be a valid object name"));
+            }
+            let signer = name.rsplit_once(':').map(|(signer, _)| signer.replacen(':', "/", 1));
+            for broken in trust_bundle::name_errors(name, &signer.unwrap_or_default()) {
+                let detail = format!("not a valid clustertrustbundlename: {broken}");
+                causes.push(Cause::invalid(field("name"), &json!(name), &detail));
+            }
+            if !source["labelSelector"].is_null() {
+                let detail = "labelSelector must be unset if name is specified";
+                causes.push(Cause::invalid(field("labelSelector"), &source["labelSelector"], detail));
+            }
+        }
+        (None, Some(name)) => signer(causes, &field("signerName"), name),
+    }
+    check::required(causes, &field("path"), &source["path"], None);
+    descending(causes, &field("path"), text(source, "path"));
 }
 
 fn downward(causes: &mut Vec<Cause>, source: &Value, path: &str) {
