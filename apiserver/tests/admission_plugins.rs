@@ -40,10 +40,8 @@ pub(crate) struct Row {
     pub(crate) filled: Option<(Sent, &'static str, Value)>,
 }
 
-/// Those that ask other servers, and so are shown with servers to ask (`dynamic_admission`); and one whose kind is not
-/// served yet.
-const ELSEWHERE: [&str; 3] =
-    ["MutatingAdmissionWebhook", "ValidatingAdmissionWebhook", "ClusterTrustBundleAttest"];
+/// Those that ask other servers, and so are shown with servers to ask (`dynamic_admission`).
+const ELSEWHERE: [&str; 2] = ["MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"];
 
 async fn server(mut switches: Switches) -> (LocalService, tempfile::TempDir) {
     let clock = FakeClock::at("2026-01-01T00:00:00Z".parse().expect("a time"));

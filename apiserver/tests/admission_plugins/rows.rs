@@ -14,6 +14,7 @@ const DEFAULT: &str = "/api/v1/namespaces/default";
 const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
 const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+const BUNDLES: &str = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
 
 /// Plugins that would refuse first what another one is to refuse.
 pub(crate) const IN_THE_WAY: [(&str, &str); 1] = [("NamespaceExists", "NamespaceLifecycle")];
@@ -86,7 +87,8 @@ fn signing_rights() -> Vec<Sent> {
     let resources = json!([
         "certificatesigningrequests",
         "certificatesigningrequests/approval",
-        "certificatesigningrequests/status"
+        "certificatesigningrequests/status",
+        "clustertrustbundles"
     ]);
     let rules = json!([{"apiGroups": ["certificates.k8s.io"], "resources": resources, "verbs": ["*"]}]);
     vec![role("requests", rules), bind("requests")]
@@ -101,6 +103,15 @@ fn request(name: &str, signer: &str, group: &str) -> Value {
     let pem = params.serialize_request(&key).expect("a request").pem().expect("PEM");
     let encoded = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, pem);
     json!({"metadata": {"name": name}, "spec": {"request": encoded, "signerName": signer, "usages": ["client auth"]}})
+}
+
+/// What a signer's authority is known by.
+fn bundle(name: &str, signer: &str) -> Value {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).expect("a certificate").pem();
+    json!({"metadata": {"name": name}, "spec": {"signerName": signer, "trustBundle": pem}})
 }
 
 pub(crate) fn all() -> Vec<Row> {
@@ -364,6 +375,11 @@ fn of_certificates() -> Vec<Row> {
             patch("/apis/certificates.k8s.io/v1/certificatesigningrequests/r/status", failed).by("jane", &[]),
             403,
             "certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: user not permitted to sign requests with signerName \"example.com/signer\"",
+        ),
+        row("ClusterTrustBundleAttest", signing_rights()).denies(
+            post(BUNDLES, bundle("example.com:signer:one", "example.com/signer")).by("jane", &[]),
+            403,
+            "clustertrustbundles.certificates.k8s.io \"example.com:signer:one\" is forbidden: user not permitted to attest for signerName \"example.com/signer\"",
         ),
         row("CertificateSubjectRestriction", vec![]).denies(
             post(REQUESTS, request("r", "kubernetes.io/kube-apiserver-client", "system:masters")),

@@ -108,3 +108,32 @@ async fn a_held_namespace_says_so_once() {
     let _freed = maps.patch("keep", &kube::api::PatchParams::default(), &free).await.expect("patched");
     until(&namespaces, "the namespace is gone", |all| !all.contains_key("held")).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_leave_a_namespace_first() {
+    let cluster = Cluster::start().await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let namespace = serde_json::from_value(json!({"metadata": {"name": "ordered"}})).expect("a namespace");
+    let _created = namespaces.create(&PostParams::default(), &namespace).await.expect("created");
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "ordered");
+    until(&maps, "the authority is published", |all| all.contains_key("kube-root-ca.crt")).await;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "ordered");
+    let pod = json!({"metadata": {"name": "keep", "finalizers": ["example.com/keep"]},
+        "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    let pod = serde_json::from_value(pod).expect("a pod");
+    let _created = pods.create(&PostParams::default(), &pod).await.expect("created");
+    let _status = namespaces.delete("ordered", &DeleteParams::default()).await.expect("deleted");
+    let pods_held = "Some content in the namespace has finalizers remaining: example.com/keep in 1 resource instances";
+    until(&namespaces, "the pod holds it", |all| {
+        let status = all.get("ordered").and_then(|namespace| namespace.status.as_ref());
+        let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.any(|condition| condition.message.as_deref() == Some(pods_held))
+    })
+    .await;
+    let map = maps.get("kube-root-ca.crt").await.expect("it stays as long as there are pods");
+    assert!(map.metadata.deletion_timestamp.is_none(), "it stays as long as there are pods");
+
+    let free = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    let _freed = pods.patch("keep", &kube::api::PatchParams::default(), &free).await.expect("patched");
+    until(&namespaces, "the namespace is gone", |all| !all.contains_key("ordered")).await;
+}
