@@ -48,7 +48,7 @@ impl Descriptions {
             storage::v1::CSIDriver, storage::v1::CSINode, storage::v1::CSIStorageCapacity,
             storage::v1::StorageClass, storage::v1::VolumeAttachment, storage::v1::VolumeAttributesClass,
             scheduling::v1::PriorityClass, node::v1::RuntimeClass,
-            certificates::v1::CertificateSigningRequest,
+            certificates::v1::CertificateSigningRequest, certificates::v1beta1::ClusterTrustBundle,
             admissionregistration::v1::MutatingAdmissionPolicy,
             admissionregistration::v1::MutatingAdmissionPolicyBinding,
             admissionregistration::v1::MutatingWebhookConfiguration,
