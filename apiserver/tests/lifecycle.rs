@@ -5,6 +5,8 @@
 
 #[path = "lifecycle/samples.rs"]
 mod samples;
+#[path = "scene/watch.rs"]
+mod watch;
 #[path = "scene/server.rs"]
 mod scene;
 
@@ -93,24 +95,16 @@ impl World {
 
     /// Types of events about one object, until it is deleted.
     async fn events(&self, path: &str, name: &str) -> Vec<String> {
-        let mut body = self.answer("GET", path, "application/json", &Value::Null).await.into_body();
-        let (mut text, mut seen) = (String::new(), Vec::new());
-        while let Some(frame) = body.frame().await {
-            text.push_str(&String::from_utf8_lossy(&frame.expect("a frame").into_data().unwrap_or_default()));
-            while let Some((line, rest)) = text.split_once('\n') {
-                let event: Value = serde_json::from_str(line).expect("an event");
-                text = rest.to_owned();
-                if event["object"]["metadata"]["name"] == name {
-                    seen.push(event["type"].as_str().unwrap_or_default().to_owned());
-                }
-                if seen.last().is_some_and(|last| last == "DELETED") {
-                    return seen;
-                }
-            }
-        }
-        panic!("the watch of {path} ended")
+        let watch = self.answer("GET", path, "application/json", &Value::Null).await.into_body();
+        let about = |event: &Value| event["object"]["metadata"]["name"] == name;
+        let seen = watch::until(watch, |event| about(event) && event["type"] == "DELETED").await;
+        let types = seen.iter().filter(|event| about(event)).map(|event| event["type"].as_str());
+        types.map(|kind| kind.unwrap_or_default().to_owned()).collect()
     }
 }
+
+/// Kinds whose new objects the server itself writes to, once, and what it writes.
+const WRITTEN_BY_THE_SERVER: [(&str, &str); 1] = [("validatingadmissionpolicies", "/status/observedGeneration")];
 
 /// The number goes where `#` stands; an object without a name of its own is `x#`.
 fn numbered(sample: &Value, number: u8) -> Value {
@@ -156,8 +150,14 @@ async fn live(world: &World, kind: &Kind, sample: &Value, status: &Value) {
     let object = numbered(sample, 1);
     let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
     let one = format!("{collection}/{name}");
-    let made = world.ok("POST", &collection, &object).await;
+    let mut made = world.ok("POST", &collection, &object).await;
     assert_eq!(made["metadata"]["name"], name);
+    if let Some((_, written)) = WRITTEN_BY_THE_SERVER.iter().find(|(plural, _)| *plural == kind.plural) {
+        let watch = format!("{collection}?watch=1&fieldSelector=metadata.name={name}");
+        let watch = world.answer("GET", &watch, "application/json", &Value::Null).await.into_body();
+        let seen = watch::until(watch, |event| event["object"].pointer(written).is_some()).await;
+        made = seen.last().expect("an event")["object"].clone();
+    }
     assert_eq!(world.get(&one).await, made);
     assert_eq!(world.code("POST", &collection, &object).await, 409, "{one}");
     for list in [&collection, &everywhere] {
