@@ -5,10 +5,10 @@
 
 #[path = "lifecycle/samples.rs"]
 mod samples;
-#[path = "scene/watch.rs"]
-mod watch;
 #[path = "scene/server.rs"]
 mod scene;
+#[path = "scene/watch.rs"]
+mod watch;
 
 use std::sync::Arc;
 
@@ -104,7 +104,8 @@ impl World {
 }
 
 /// Kinds whose new objects the server itself writes to, once, and what it writes.
-const WRITTEN_BY_THE_SERVER: [(&str, &str); 1] = [("validatingadmissionpolicies", "/status/observedGeneration")];
+const WRITTEN_BY_THE_SERVER: [(&str, &str); 1] =
+    [("validatingadmissionpolicies", "/status/observedGeneration")];
 
 /// The number goes where `#` stands; an object without a name of its own is `x#`.
 fn numbered(sample: &Value, number: u8) -> Value {

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::LocalService;
-use apiserver::storage::Store;
 use apiserver::storage::memory::Memory;
+use apiserver::storage::{Change, Draft, Expect, Operation, Store};
 use axum::body::Body;
 use component_base::clock::{Clock as _, FakeClock};
 use component_base::rng::Rng;
@@ -26,6 +26,9 @@ use component_base::user::UserInfo;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+
+/// Where the store stands when a script begins.
+const FIRST_REVISION: u64 = 1000;
 
 struct World {
     server: LocalService,
@@ -41,15 +44,31 @@ async fn world() -> World {
     let clock = FakeClock::at("2026-01-01T00:00:00Z".parse().expect("a time"));
     let (config, directory) = scene::config(None, clock.now());
     let store = Memory::open_with(Arc::clone(&clock) as _);
+    let rng = Rng::seeded(1);
     let running = apiserver::run(
         config,
         Arc::clone(&store) as _,
         Arc::clone(&clock) as _,
-        Rng::seeded(1),
+        rng.clone(),
         Shutdown::new(),
     )
     .await
     .expect("a server");
+    // How many objects the server begins with is no part of the scripts: each begins at the same revision.
+    let mut filler = None;
+    while store.revision() < FIRST_REVISION {
+        let (expect, change) = match filler.take() {
+            Some(there) => (Expect::Revision(there), Change::Delete),
+            None => {
+                (Expect::Absent, Change::Put(Draft { head: "{".into(), tail: "}".into(), lifetime: None }))
+            }
+        };
+        let putting = matches!(change, Change::Put(_));
+        let operation = Operation { key: "/filler".to_owned(), expect, change };
+        let written = store.transact(vec![operation]).await.expect("written");
+        filler = putting.then_some(written.revision);
+    }
+    rng.reseed(1);
     let user = Some(UserInfo::component("admin", &["system:masters"]));
     World { server: running.local, store, clock, user, owners: false, _pki: directory }
 }

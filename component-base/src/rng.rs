@@ -25,6 +25,11 @@ impl Rng {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
+    /// From here on the sequence of a seed, for all who share this: what came before makes no difference to it.
+    pub fn reseed(&self, seed: u64) {
+        *self.0.lock() = StdRng::seed_from_u64(seed);
+    }
+
     /// A version 4 UUID.
     pub fn uid(&self) -> String {
         let mut bytes = [0_u8; 16];

@@ -333,7 +333,14 @@ fn of_storage() -> Vec<Row> {
     };
     let class = json!({"metadata": {"name": "usual", "annotations":
         {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "example.com/p"});
+    let mut locked = claim("1Gi");
+    locked["metadata"]["annotations"] = json!({"gantry.dev/deletion-lock": "books"});
     vec![
+        row("DeletionLock", vec![post(CLAIMS, locked)]).denies(
+            Sent { method: "DELETE", ..post("/api/v1/namespaces/default/persistentvolumeclaims/data", json!({})) },
+            403,
+            "persistentvolumeclaims \"data\" is forbidden: it is locked against deletion (\"books\"): take off the annotation gantry.dev/deletion-lock first",
+        ),
         row("DefaultStorageClass", vec![post(CLASSES, class)]).fills(
             post(CLAIMS, claim("1Gi")),
             "/spec/storageClassName",

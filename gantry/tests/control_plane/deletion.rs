@@ -123,7 +123,8 @@ async fn pods_leave_a_namespace_first() {
     let pod = serde_json::from_value(pod).expect("a pod");
     let _created = pods.create(&PostParams::default(), &pod).await.expect("created");
     let _status = namespaces.delete("ordered", &DeleteParams::default()).await.expect("deleted");
-    let pods_held = "Some content in the namespace has finalizers remaining: example.com/keep in 1 resource instances";
+    let pods_held =
+        "Some content in the namespace has finalizers remaining: example.com/keep in 1 resource instances";
     until(&namespaces, "the pod holds it", |all| {
         let status = all.get("ordered").and_then(|namespace| namespace.status.as_ref());
         let mut conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
