@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::authz;
 use crate::call::Server;
 use crate::request::RequestInfo;
 
@@ -407,8 +408,12 @@ impl Trail {
 }
 
 /// What authorization said, under upstream's annotations.
-pub(crate) fn decided(trail: Option<&Arc<Trail>>, refusal: Option<&Status>) {
+pub(crate) fn decided(trail: Option<&Arc<Trail>>, decision: &authz::Decision) {
     let Some(trail) = trail else { return };
-    trail.annotate("authorization.k8s.io/decision", if refusal.is_some() { "forbid" } else { "allow" });
-    trail.annotate("authorization.k8s.io/reason", refusal.map_or("", |status| &*status.message));
+    let allowed = decision.is_allowed();
+    if decision.error.is_some() && !allowed {
+        return trail.annotate("authorization.k8s.io/reason", "internal error");
+    }
+    trail.annotate("authorization.k8s.io/decision", if allowed { "allow" } else { "forbid" });
+    trail.annotate("authorization.k8s.io/reason", &*decision.reason);
 }

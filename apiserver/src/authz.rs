@@ -63,6 +63,14 @@ impl Decision {
     pub(crate) fn is_allowed(&self) -> bool {
         self.verdict == Verdict::Allow
     }
+
+    /// Lets a wish through or says why not, as requests are answered.
+    ///
+    /// # Errors
+    /// 403, or 500 when an authorizer failed.
+    pub(crate) fn permit(&self, user: &UserInfo, wish: &Attributes<'_>) -> Result<(), Status> {
+        if self.is_allowed() { Ok(()) } else { Err(refusal::status(user, wish, self)) }
+    }
 }
 
 /// An authorizer of the table.
@@ -334,13 +342,4 @@ pub(crate) fn rules_of(server: &Server, user: &UserInfo, namespace: &str) -> Lis
         }
     }
     listed
-}
-
-/// Lets a wish through or says why not, as requests are answered.
-///
-/// # Errors
-/// 403, or 500 when an authorizer failed.
-pub(crate) async fn check(server: &Server, user: &UserInfo, wish: &Attributes<'_>) -> Result<(), Status> {
-    let decision = authorize(server, user, wish).await;
-    if decision.is_allowed() { Ok(()) } else { Err(refusal::status(user, wish, &decision)) }
 }

@@ -155,9 +155,9 @@ async fn filter(
     if let Some(refusal) = admission.refusal() {
         return Ok(admission.signed(refusal));
     }
-    let decision = authz::check(&server, &user, &wish).await;
-    audit::decided(trail.as_ref(), decision.as_ref().err());
-    decision?;
+    let decision = authz::authorize(&server, &user, &wish).await;
+    audit::decided(trail.as_ref(), &decision);
+    decision.permit(&user, &wish)?;
     if let Some(delegation) = aggregator::find(&server, &info.path) {
         return aggregator::forward(&server, &user, &delegation, request).await;
     }

@@ -11,8 +11,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -23,7 +25,15 @@ pub const JSON: &str = "application/json";
 #[derive(Clone)]
 pub struct Target {
     address: String,
-    tls: Arc<rustls::ClientConfig>,
+    roots: RootCertStore,
+    tls: Arc<ClientConfig>,
+    token: Option<String>,
+}
+
+/// TLS with servers of these authorities.
+fn believing(roots: &RootCertStore) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots.clone()))
 }
 
 impl Target {
@@ -35,29 +45,34 @@ impl Target {
         let cluster = &config["clusters"][0]["cluster"];
         let user = &config["users"][0]["user"];
         let server = cluster["server"].as_str().context("a server address")?;
-        let roots = certificates(&decoded(&cluster["certificate-authority-data"])?)?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates(&decoded(&cluster["certificate-authority-data"])?)?);
         let chain = certificates(&decoded(&user["client-certificate-data"])?)?;
         let key = PrivateKeyDer::from_pem_slice(&decoded(&user["client-key-data"])?)?;
-        let mut store = rustls::RootCertStore::empty();
-        store.add_parsable_certificates(roots);
-        let tls =
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(store)
-                .with_client_auth_cert(chain, key)?;
-        Ok(Self { address: server.trim_start_matches("https://").to_owned(), tls: Arc::new(tls) })
+        let tls = Arc::new(believing(&roots)?.with_client_auth_cert(chain, key)?);
+        Ok(Self { address: server.trim_start_matches("https://").to_owned(), roots, tls, token: None })
     }
 
     /// For a server of our own with one certificate.
     pub fn new(address: String, certificate: CertificateDer<'static>) -> Result<Self> {
-        let mut store = rustls::RootCertStore::empty();
-        store.add(certificate)?;
-        let tls =
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(store)
-                .with_no_client_auth();
-        Ok(Self { address, tls: Arc::new(tls) })
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate)?;
+        let tls = Arc::new(believing(&roots)?.with_no_client_auth());
+        Ok(Self { address, roots, tls, token: None })
+    }
+
+    /// The same server, asked by whoever has this token.
+    pub fn with_token(&self, token: &str) -> Result<Self> {
+        let tls = Arc::new(believing(&self.roots)?.with_no_client_auth());
+        Ok(Self { tls, token: Some(format!("Bearer {token}")), ..self.clone() })
+    }
+
+    /// The same, but no connection takes up what another agreed upon.
+    pub fn forgetful(mut self) -> Self {
+        let mut tls = (*self.tls).clone();
+        tls.resumption = Resumption::disabled();
+        self.tls = Arc::new(tls);
+        self
     }
 
     /// Opens a connection.
@@ -69,7 +84,7 @@ impl Target {
             TlsConnector::from(Arc::clone(&self.tls)).connect(ServerName::try_from(host)?, stream).await?;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Connection { sender, host: self.address.clone() })
+        Ok(Connection { sender, host: self.address.clone(), token: self.token.clone() })
     }
 }
 
@@ -77,18 +92,22 @@ impl Target {
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
+    token: Option<String>,
 }
 
 impl Connection {
     /// Sends a request and gives the answer's body to read; any status of 300 and above is an error.
     pub async fn open(&mut self, method: Method, path: &str, accept: &str, body: Bytes) -> Result<Incoming> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.host)
             .header("accept", accept)
-            .header("content-type", JSON)
-            .body(Full::new(body))?;
+            .header("content-type", JSON);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token);
+        }
+        let request = request.body(Full::new(body))?;
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::Method;
+use tokio::task::JoinHandle;
 
 use crate::api::Target;
 use crate::percentile;
@@ -64,11 +65,34 @@ pub async fn load(
                 connection.send(method, &path, body).await?;
                 latencies.push(sent.elapsed().as_secs_f64() * 1e3);
             }
-            Ok::<_, anyhow::Error>(latencies)
+            Ok(latencies)
         })
     });
+    summed(begin, clients.collect()).await
+}
+
+/// Opens connections as fast as as many clients can, and `GET`s once on each.
+pub async fn handshakes(target: &Target, span: Duration, path: &'static str) -> Result<Load> {
+    let begin = Instant::now();
+    let clients = (0..CONNECTIONS).map(|_| {
+        let target = target.clone().forgetful();
+        tokio::spawn(async move {
+            let mut latencies = Vec::new();
+            while begin.elapsed() < span {
+                let opened = Instant::now();
+                target.connect().await?.get(path).await?;
+                latencies.push(opened.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok(latencies)
+        })
+    });
+    summed(begin, clients.collect()).await
+}
+
+/// What clients measured, as one.
+async fn summed(begin: Instant, clients: Vec<JoinHandle<Result<Vec<f64>>>>) -> Result<Load> {
     let mut latencies = Vec::new();
-    for client in clients.collect::<Vec<_>>() {
+    for client in clients {
         latencies.extend(client.await.context("a load client panicked")??);
     }
     latencies.sort_by(f64::total_cmp);

@@ -3,6 +3,7 @@
 //! `cargo xtask bench` builds the release binary and the images and calls this with names of [`Section`]s;
 //! without a name all of them run, in their order. Nothing here asserts a time: a figure is a reading.
 
+mod access;
 mod api;
 mod authorization;
 mod cluster;
@@ -63,6 +64,8 @@ enum Section {
     Quota,
     /// Access reviews with 10,000 role bindings.
     Authorization,
+    /// Certificates, tokens and new connections.
+    Access,
 }
 
 /// One line of the table.
@@ -118,6 +121,7 @@ async fn measure(section: Section, cli: &Cli) -> Result<Vec<Row>> {
         Section::Objects => objects::measure(engines, objects).await,
         Section::Quota => quota::measure(engines, seconds).await,
         Section::Authorization => authorization::measure(seconds).await,
+        Section::Access => access::measure(seconds).await,
     }
 }
 

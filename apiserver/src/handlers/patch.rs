@@ -215,7 +215,7 @@ async fn apply(call: &Call, config: &Value, part: Part) -> Result<Written, Statu
         } else {
             // Who may patch may not always create.
             let create = Attributes { verb: "create", ..Attributes::of(&call.info, None) };
-            authz::check(&call.server, &call.user, &create).await?;
+            authz::authorize(&call.server, &call.user, &create).await.permit(&call.user, &create)?;
             let object = merged(&Value::Object(serde_json::Map::new()))?;
             registry::create_owned(call, Owners::Settled, no_uid(call, object)?).await
         };
