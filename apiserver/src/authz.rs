@@ -1,6 +1,6 @@
 //! May they: an ordered table of authorizers, each of which allows, denies or has no opinion.
 //!
-//! Entry points: [`check`] for a request; [`authorize`] for a decision with its reason, and
+//! Entry points: [`authorize`] for a decision with its reason, [`Decision::permit`] for what a request hears of it, and
 //! [`authorize_now`] where nothing may be awaited. The first authorizer with an opinion decides; nobody's
 //! opinion is a refusal.
 
