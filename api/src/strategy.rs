@@ -28,6 +28,15 @@ pub enum Grant {
     Role,
 }
 
+/// What goes with an object of some kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contents {
+    /// All in the namespace of this name.
+    Namespace(String),
+    /// All objects of a resource: group and plural.
+    Resource(String, String),
+}
+
 /// Rules of one kind. Objects are whole JSON trees; `old` is the stored object.
 pub trait Strategy: Send + Sync {
     /// Fill defaults that the schema cannot express (they depend on other fields).
@@ -67,6 +76,16 @@ pub trait Strategy: Send + Sync {
     /// What a delete that does not remove at once puts into the object, finalizers above all; called
     /// when the deletion begins.
     fn prepare_for_delete(&self, _object: &mut Value, _context: &Context) {}
+
+    /// Whether something besides the finalizers of its metadata still keeps an object whose deletion has begun.
+    fn is_held(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// The other objects that go with this one when it is deleted, because they live in it.
+    fn contents(&self, _object: &Value) -> Option<Contents> {
+        None
+    }
 
     /// Texts for `Warning` headers.
     fn warnings(&self, _object: &Value) -> Vec<String> {
@@ -119,6 +138,11 @@ pub trait Strategy: Send + Sync {
     /// What the objects give to others, which their writers must have themselves.
     fn grants(&self) -> Option<Grant> {
         None
+    }
+
+    /// Whether programs write the objects to report what they see: nobody wishes for a certain one.
+    fn is_report(&self) -> bool {
+        false
     }
 
     /// How long an object is of use after its last write; `None` keeps it until somebody deletes it.

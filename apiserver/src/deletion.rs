@@ -144,7 +144,7 @@ pub(crate) fn decide(kind: &Kind, current: &Value, options: &DeleteOptions, now:
         kind.strategy.prepare_for_delete(&mut new, &context);
     }
     let policy = options.propagation.or_else(|| default_policy(kind, current));
-    let waits = set_finalizers(&mut new, policy) || holds_namespace(&new);
+    let waits = set_finalizers(&mut new, policy) || kind.strategy.is_held(&new);
     let grace = grace(kind, current, options.grace_period_seconds);
     if object::is_deleting(current) {
         return decide_again(&new, current, grace, waits);
@@ -225,17 +225,12 @@ fn set_finalizers(object: &mut Value, policy: Option<Propagation>) -> bool {
     !finalizers.is_empty()
 }
 
-/// Namespaces have finalizers of their own, in `spec`.
-fn holds_namespace(object: &Value) -> bool {
-    object["kind"] == "Namespace" && object["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
-}
-
 /// Whether an object whose deletion has begun waits for nothing any more: an update that leaves it so
 /// removes it.
-pub(crate) fn is_finished(object: &Value) -> bool {
+pub(crate) fn is_finished(kind: &Kind, object: &Value) -> bool {
     object::is_deleting(object)
         && object::finalizers(object).is_empty()
-        && !holds_namespace(object)
+        && !kind.strategy.is_held(object)
         && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() == 0
 }
 
@@ -287,10 +282,7 @@ async fn act(
             return Ok(Some(Deleted { object: current, bytes: entry.bytes.clone(), gone: false }));
         }
         Deletion::Remove => (Change::Delete, current, true),
-        Deletion::Mark(mut marked) => {
-            terminating(&mut marked);
-            (Change::Put(call.draft(&marked).await?), marked, false)
-        }
+        Deletion::Mark(marked) => (Change::Put(call.draft(&marked).await?), marked, false),
     };
     if dry_run {
         let bytes = encode::unstored(&call.stored, &object);
@@ -319,13 +311,6 @@ async fn act(
         }
         Err(StoreError::Conflict { .. }) => Ok(None),
         Err(error) => Err(store_status(error)),
-    }
-}
-
-/// A namespace on its way shows it.
-fn terminating(object: &mut Value) {
-    if object["kind"] == "Namespace" {
-        object::section(object, "status").insert("phase".to_owned(), "Terminating".into());
     }
 }
 

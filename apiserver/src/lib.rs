@@ -212,7 +212,7 @@ pub async fn run(
         _ => None,
     };
     let acceptor = TlsAcceptor::from(config.pki.server_config()?);
-    let nodes = node_proxy::Nodes::new(config.pki.agent_client_config()?, Arc::clone(&clock));
+    let nodes = node_proxy::Nodes::new(config.pki.agent_client_config()?, Arc::clone(&clock))?;
     let authentication =
         authn::Authentication::new(config.authentication.clone(), &authn::issuer_of(&config.cluster_domain))?;
     let credentials = authentication.credentials.load(&*store).await?;

@@ -5,7 +5,6 @@
 //! through untouched. The node is called over TLS with a client certificate and must show one of the
 //! cluster's authority.
 
-pub(crate) mod any_certificate;
 mod backend;
 mod dial;
 mod forward;

@@ -206,7 +206,7 @@ async fn commit_update(
         return Ok(Some(Written { bytes, created: false }));
     }
     let expect = Expect::Revision(current.mod_revision);
-    let removes = deletion::is_finished(&new);
+    let removes = deletion::is_finished(&call.stored, &new);
     let change = if removes { Change::Delete } else { Change::Put(call.draft(&new).await?) };
     let mut operations = vec![Operation { key: key.to_owned(), expect, change }];
     operations.extend(conditions.operations);

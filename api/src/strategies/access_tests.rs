@@ -176,18 +176,7 @@ fn flow_control() {
 
 #[test]
 fn trust_bundles() {
-    // Self-signed, an authority.
-    const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
-MIIBkzCCATigAwIBAgIUNowged1RTMsV+J1QtBBQXG5m3lwwCgYIKoZIzj0EAwIw\n\
-DzENMAsGA1UEAwwEaG9vazAgFw0yNjExMjIxMDE2NTNaGA8yMTI2MTAyOTEwMTY1\n\
-M1owDzENMAsGA1UEAwwEaG9vazBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFi/\n\
-A4ZbiT7wOMrXsQsSK9fOaBApMT1jeTXz08ibAi7HDRZkncVst6F23hHTUkwoXFlJ\n\
-AntWo7yqhz5cKqqKZh6jcDBuMB0GA1UdDgQWBBSNkGb4VaqLPmemKSbcFMtfmux+\n\
-UzAfBgNVHSMEGDAWgBSNkGb4VaqLPmemKSbcFMtfmux+UzAPBgNVHRMBAf8EBTAD\n\
-AQH/MBsGA1UdEQQUMBKCEGhvb2suZGVmYXVsdC5zdmMwCgYIKoZIzj0EAwIDSQAw\n\
-RgIhAO+NSXt0FmrVqMCPNvl4zZAJ5lYPoTBTbWYYguC79TAMAiEAlk7z+zugYHCR\n\
-sQyGqH3FAEstGB/wD3RwWZcEIKRp/2g=\n\
------END CERTIFICATE-----\n";
+    const AUTHORITY: &str = include_str!("../../testdata/authority.pem");
     let trial = Trial::of(
         "clustertrustbundles",
         json!({"metadata": {"name": "s.io:x:a"}, "spec": {"signerName": "s.io/x", "trustBundle": AUTHORITY}}),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::custom::{RECOGNISED, definition};
 use crate::object;
 use crate::status::Cause;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Contents, Context, Strategy};
 
 /// Holds a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -52,6 +52,12 @@ impl Strategy for Definition {
         object::metadata_mut(object).insert("finalizers".to_owned(), json!(finalizers));
         let detail = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
         set_condition(object, "Terminating", ("True", "InstanceDeletionPending", detail), &context.now);
+    }
+
+    fn contents(&self, object: &Value) -> Option<Contents> {
+        let spec = &object["spec"];
+        let word = |value: &Value| value.as_str().map(str::to_owned);
+        Some(Contents::Resource(word(&spec["group"])?, word(&spec["names"]["plural"])?))
     }
 
     fn validate(&self, object: &Value) -> Vec<Cause> {

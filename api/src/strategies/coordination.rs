@@ -10,6 +10,10 @@ use crate::strategy::Strategy;
 pub struct Lease;
 
 impl Strategy for Lease {
+    fn is_report(&self) -> bool {
+        true
+    }
+
     fn allow_create_on_update(&self) -> bool {
         true
     }

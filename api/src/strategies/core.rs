@@ -21,7 +21,7 @@ use super::check::{self, entries, list, text};
 use crate::names;
 use crate::object;
 use crate::status::Cause;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Contents, Context, Strategy};
 
 /// Upper bound of the data of a ConfigMap or Secret, so that it fits a write and a tmpfs.
 const MAX_DATA_BYTES: usize = 1024 * 1024;
@@ -197,6 +197,19 @@ impl Strategy for Namespace {
         }
     }
 
+    fn prepare_for_delete(&self, object: &mut Value, _context: &Context) {
+        object::section(object, "status").insert("phase".to_owned(), "Terminating".into());
+    }
+
+    /// Namespaces have finalizers of their own, which controllers take away when all is empty.
+    fn is_held(&self, object: &Value) -> bool {
+        !list(&object["spec"], "finalizers").is_empty()
+    }
+
+    fn contents(&self, object: &Value) -> Option<Contents> {
+        Some(Contents::Namespace(object::name(object).to_owned()))
+    }
+
     fn validate(&self, object: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         for (at, finalizer) in list(&object["spec"], "finalizers").iter().enumerate() {
@@ -334,6 +347,10 @@ impl Strategy for ServiceAccount {
 pub struct Endpoints;
 
 impl Strategy for Endpoints {
+    fn is_report(&self) -> bool {
+        true
+    }
+
     fn allow_create_on_update(&self) -> bool {
         true
     }

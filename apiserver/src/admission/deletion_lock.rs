@@ -1,10 +1,11 @@
 //! DeletionLock: what carries the annotation [`LOCK`] is not deleted, by nobody, until the annotation is taken off; nor
-//! is what it would go with, its namespace or its definition. The annotation's value says why.
+//! is what it would go with ([`Contents`]): its namespace, or what defines its kind. The annotation's value says why.
 //!
 //! Kubernetes has no such plugin. A lock stops slips, not people: whoever may change the object may unlock it.
 
 use std::collections::BTreeSet;
 
+use api::strategy::Contents;
 use api::{Kind, Status, object};
 use serde_json::Value;
 
@@ -24,14 +25,12 @@ pub(super) async fn validate(attributes: &Attributes<'_>) -> Result<(), Status> 
         let detail = format!("it is locked against deletion{why}: take off the annotation {LOCK} first");
         return Err(attributes.forbidden(old, &detail));
     }
-    let locked = if attributes.is("", "namespaces") {
-        locked_in(attributes, Some(&attributes.name), Kind::namespaced).await?
-    } else if attributes.is("apiextensions.k8s.io", "customresourcedefinitions") {
-        let (group, names) = (&old["spec"]["group"], &old["spec"]["names"]["plural"]);
-        let defined = |kind: &Kind| *group == *kind.group && *names == *kind.plural;
-        locked_in(attributes, None, defined).await?
-    } else {
-        return Ok(());
+    let locked = match attributes.call.stored.strategy.contents(old) {
+        Some(Contents::Namespace(name)) => locked_in(attributes, Some(&name), Kind::namespaced).await?,
+        Some(Contents::Resource(group, plural)) => {
+            locked_in(attributes, None, |kind| kind.group == group && kind.plural == plural).await?
+        }
+        None => return Ok(()),
     };
     if locked.is_empty() {
         return Ok(());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use api::Status;
 use axum::body::Body;
 use bytes::Bytes;
-use component_base::tls::Pki;
+use component_base::tls::{Pki, any_server};
 use component_base::user::UserInfo;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use super::Delegation;
 use crate::backends;
 use crate::call::Server;
-use crate::node_proxy::{any_certificate, dial};
+use crate::node_proxy::dial;
 use crate::relay::{self, Onward};
 use crate::{output, transport};
 
@@ -108,7 +108,7 @@ async fn send(
 pub(super) fn connector(pki: &Pki, authority: Option<&[u8]>) -> Result<TlsConnector, String> {
     let verifier = match authority {
         Some(pem) => transport::verifier(pem)?,
-        None => any_certificate::verifier(),
+        None => any_server(),
     };
     pki.front_proxy_config(verifier).map(TlsConnector::from).map_err(|error| error.to_string())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use api::{Reason, Status};
 use axum::body::Body;
 use component_base::clock::SharedClock;
+use component_base::tls::{TlsError, any_server_config};
 use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Limited};
@@ -17,7 +18,6 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use super::any_certificate;
 use super::target::Target;
 use crate::transport::connect;
 
@@ -49,14 +49,19 @@ pub(super) struct Backend {
 /// Calls nodes, and what is proxied.
 pub(crate) struct Nodes {
     connector: TlsConnector,
+    /// Pods and services behind `https:NAME:PORT` have certificates of nobody the API server could know.
     unverified: TlsConnector,
     clock: SharedClock,
 }
 
 impl Nodes {
     /// Calls with this TLS configuration.
-    pub(crate) fn new(config: Arc<ClientConfig>, clock: SharedClock) -> Self {
-        Self { connector: TlsConnector::from(config), unverified: any_certificate::connector(), clock }
+    ///
+    /// # Errors
+    /// When there is no TLS for those that cannot be known.
+    pub(crate) fn new(config: Arc<ClientConfig>, clock: SharedClock) -> Result<Self, TlsError> {
+        let unverified = TlsConnector::from(any_server_config()?);
+        Ok(Self { connector: TlsConnector::from(config), unverified, clock })
     }
 
     /// Sends one request to a node; the answer may be an upgrade.

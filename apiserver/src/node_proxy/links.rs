@@ -1,5 +1,8 @@
 //! Links in HTML pages that come through the proxy: those to the page's own server get the path callers reach it
 //! by, as upstream's `proxy.Transport` does it. Pure; entry point [`Rewriter`].
+//!
+//! The scanner knows tags and nothing else. Crates that rewrite pages in pieces bring selectors of styles and tables of
+//! encodings, fifteen crates more; those that only parse do not give back the bytes they were given.
 
 /// Attributes with addresses, by element.
 const LINKS: &[(&str, &[&str])] = &[

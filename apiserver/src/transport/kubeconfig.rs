@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use component_base::clock::SharedClock;
+use component_base::tls::any_server;
 use http::{HeaderValue, Request, StatusCode, Uri};
 use serde_json::Value;
 
 use super::{Client, Shown, TOO_LATE, tls_with, verifier};
-use crate::node_proxy::any_certificate;
 
 /// The largest answer read: upstream's limit for webhooks is that of a request body.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -59,7 +59,7 @@ impl Remote {
         }
         let file = |section: &Value, key: &str| content(section, key, folder);
         let judge = match cluster["insecure-skip-tls-verify"] == true {
-            true => any_certificate::verifier(),
+            true => any_server(),
             false => verifier(&file(&cluster, "certificate-authority")?)?,
         };
         let (certificate, key) = (file(&user, "client-certificate")?, file(&user, "client-key")?);

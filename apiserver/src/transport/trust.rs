@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use component_base::tls::{Judge, judged_by};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, Error, RootCertStore};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
@@ -20,8 +21,8 @@ use x509_parser::time::ASN1Time;
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[derive(Debug)]
-struct Verifier {
-    authorities: Arc<WebPkiServerVerifier>,
+struct Authorities {
+    signers: Arc<WebPkiServerVerifier>,
     /// Certificates the configuration names.
     named: Vec<CertificateDer<'static>>,
 }
@@ -36,10 +37,10 @@ pub(crate) fn verifier(pem: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, String
         return Err("unable to load root certificates: unable to parse bytes as PEM block".to_owned());
     }
     let provider = Arc::new(ring::default_provider());
-    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    let authorities = authorities.map_err(|error| error.to_string())?;
+    let signers = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let signers = signers.map_err(|error| error.to_string())?;
     let named = CertificateDer::pem_slice_iter(pem).flatten().collect();
-    Ok(Arc::new(Verifier { authorities, named }))
+    Ok(judged_by(Authorities { signers, named }))
 }
 
 fn roots(pem: &[u8]) -> RootCertStore {
@@ -52,7 +53,7 @@ fn roots(pem: &[u8]) -> RootCertStore {
 }
 
 /// Whether a certificate that is believed as such is for this name and this time.
-fn judge(certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+fn fits(certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
     let wrong = |problem| Error::InvalidCertificate(problem);
     let (_, parsed) =
         parse_x509_certificate(certificate).map_err(|_| wrong(CertificateError::BadEncoding))?;
@@ -63,41 +64,18 @@ fn judge(certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime)
     verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
+impl Judge for Authorities {
+    fn judge(
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         if self.named.iter().any(|named| named.as_ref() == certificate.as_ref()) {
-            return judge(certificate, name, now).map(|()| ServerCertVerified::assertion());
+            return fits(certificate, name, now);
         }
-        self.authorities.verify_server_cert(certificate, intermediates, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.authorities.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.authorities.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.authorities.supported_verify_schemes()
+        self.signers.verify_server_cert(certificate, intermediates, name, &[], now).map(drop)
     }
 }
 
@@ -108,17 +86,7 @@ mod tests {
     use super::*;
 
     /// Self-signed, an authority, for `hook.default.svc`, from November 2026 for a hundred years.
-    const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----\n\
-MIIBkzCCATigAwIBAgIUNowged1RTMsV+J1QtBBQXG5m3lwwCgYIKoZIzj0EAwIw\n\
-DzENMAsGA1UEAwwEaG9vazAgFw0yNjExMjIxMDE2NTNaGA8yMTI2MTAyOTEwMTY1\n\
-M1owDzENMAsGA1UEAwwEaG9vazBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFi/\n\
-A4ZbiT7wOMrXsQsSK9fOaBApMT1jeTXz08ibAi7HDRZkncVst6F23hHTUkwoXFlJ\n\
-AntWo7yqhz5cKqqKZh6jcDBuMB0GA1UdDgQWBBSNkGb4VaqLPmemKSbcFMtfmux+\n\
-UzAfBgNVHSMEGDAWgBSNkGb4VaqLPmemKSbcFMtfmux+UzAPBgNVHRMBAf8EBTAD\n\
-AQH/MBsGA1UdEQQUMBKCEGhvb2suZGVmYXVsdC5zdmMwCgYIKoZIzj0EAwIDSQAw\n\
-RgIhAO+NSXt0FmrVqMCPNvl4zZAJ5lYPoTBTbWYYguC79TAMAiEAlk7z+zugYHCR\n\
-sQyGqH3FAEstGB/wD3RwWZcEIKRp/2g=\n\
------END CERTIFICATE-----\n";
+    const PEM: &[u8] = include_bytes!("../../../api/testdata/authority.pem");
     const IN_TIME: u64 = 1_800_000_000;
 
     #[test]

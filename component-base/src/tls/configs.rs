@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -15,6 +15,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
 
+use super::judged::{Judge, judged_by};
 use super::{Current, Identity, TlsError};
 
 /// Sessions an API server remembers; a client that comes back shakes hands without certificates.
@@ -53,44 +54,16 @@ impl ResolvesClientCert for Shown {
 #[derive(Debug)]
 struct Servers(Current);
 
-impl Servers {
-    fn now(&self) -> Arc<WebPkiServerVerifier> {
-        Arc::clone(&self.0.read().servers)
-    }
-}
-
-impl ServerCertVerifier for Servers {
-    fn verify_server_cert(
+impl Judge for Servers {
+    fn judge(
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.now().verify_server_cert(leaf, others, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, leaf, signature, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signature, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+    ) -> Result<(), rustls::Error> {
+        let servers = Arc::clone(&self.0.read().servers);
+        servers.verify_server_cert(leaf, others, name, &[], now).map(drop)
     }
 }
 
@@ -167,7 +140,7 @@ pub(super) fn server(
 
 /// How to call another part of the cluster with the current certificate `name`.
 pub(super) fn client(current: &Current, name: &str) -> Result<Arc<ClientConfig>, TlsError> {
-    client_judged(current, name, Arc::new(Servers(current.clone())))
+    client_judged(current, name, judged_by(Servers(current.clone())))
 }
 
 /// How to call another part of the cluster as somebody.
@@ -177,7 +150,7 @@ pub(super) fn client_as(current: &Current, identity: &Identity) -> Result<Arc<Cl
         .with_safe_default_protocol_versions()
         .map_err(refused)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Servers(current.clone())))
+        .with_custom_certificate_verifier(judged_by(Servers(current.clone())))
         .with_client_auth_cert(chain, key)
         .map_err(refused)?;
     Ok(Arc::new(config))
@@ -235,7 +208,7 @@ pub(super) fn certified(identity: &Identity) -> Result<CertifiedKey, TlsError> {
     Ok(pair)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
 }
@@ -251,6 +224,6 @@ fn chain_and_key(
     Ok((chain, key))
 }
 
-fn refused(error: rustls::Error) -> TlsError {
+pub(super) fn refused(error: rustls::Error) -> TlsError {
     TlsError::Config(error.to_string())
 }

@@ -1,20 +1,18 @@
 //! One HTTP GET on a connection of its own, for probes and hooks. Entry point: [`get`].
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use component_base::clock::SharedClock;
+use component_base::tls::any_server_config;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{io_text, join_host_port, port_number};
 
@@ -70,7 +68,9 @@ async fn exchange(
         .map_err(|error| format!("dial tcp {authority}: connect: {}", io_text(&error)))?;
     if tls {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        let stream = connector()?.connect(name, stream).await.map_err(|error| error.to_string())?;
+        // Probes ask whether a server answers, not who it is.
+        let connector = TlsConnector::from(any_server_config().map_err(|error| error.to_string())?);
+        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
         send(stream, request).await
     } else {
         send(stream, request).await
@@ -97,56 +97,4 @@ where
         },
     };
     answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
-}
-
-fn connector() -> Result<TlsConnector, String> {
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// Probes ask whether a server answers, not who it is; upstream skips verification too.
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        tokio_rustls::rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

@@ -67,7 +67,8 @@ fn nodes() -> Nodes {
         .expect("versions")
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
-    Nodes::new(Arc::new(config), FakeClock::at("2026-01-01T00:00:00Z".parse().expect("a time")))
+    let clock = FakeClock::at("2026-01-01T00:00:00Z".parse().expect("a time"));
+    Nodes::new(Arc::new(config), clock).expect("a caller")
 }
 
 async fn pass(port: u16, method: &str, rest: &str) -> Result<(u16, String, String), Status> {

@@ -15,8 +15,6 @@ use crate::ctl::{Failure, Outcome};
 
 /// Objects asked for at once.
 const PAGE: &str = "250";
-/// What programs write of themselves: nobody's wish.
-const REPORTS: [(&str, &str); 2] = [("", "endpoints"), ("coordination.k8s.io", "leases")];
 
 /// Puts the objects of a namespace back; one's failure does not keep the others away.
 pub(super) async fn run(
@@ -57,8 +55,7 @@ fn holds_wishes(table: &KindTable, resource: &Resource) -> bool {
     let row = table.resource(&resource.group, &resource.version, &resource.plural);
     resource.namespaced
         && ["list", "create", "update"].into_iter().all(can)
-        && !REPORTS.contains(&(&resource.group, &resource.plural))
-        && row.is_none_or(|row| row.strategy.lifetime().is_none())
+        && row.is_none_or(|row| !row.strategy.is_report() && row.strategy.lifetime().is_none())
 }
 
 /// Whether an object stands for itself, and nobody makes it anew of another.
