@@ -5,6 +5,7 @@
 //! by `Accept`; older ones walk the single documents.
 
 use api::Status;
+use api::codec::protobuf;
 use api::kinds::{GroupListing, Kind, KindTable, Subresource, VersionListing};
 use axum::body::Body;
 use base64::Engine as _;
@@ -20,6 +21,8 @@ use crate::{aggregator, output};
 
 const AGGREGATED_JSON: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_YAML: &str = "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_PROTOBUF: &str =
+    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// The answer to a GET of the discovery document at `path` (no trailing slash), in the form the headers ask
 /// for; versions that other servers serve stand in the lists, their own documents are theirs to answer.
@@ -43,11 +46,16 @@ pub(crate) fn serve(
     if path == "/apis" {
         aggregator::discovery::aggregated(&mut list, served.remotes.iter().map(AsRef::as_ref));
     }
-    let (content_type, content) = match media {
-        Media::Yaml => (AGGREGATED_YAML, api::codec::yaml::emit(&list)),
-        Media::Json | Media::Protobuf => (AGGREGATED_JSON, format!("{list}\n")),
+    let json = Document::plain(AGGREGATED_JSON, format!("{list}\n").into_bytes());
+    let other = match media {
+        Media::Json => None,
+        Media::Yaml => Some((AGGREGATED_YAML, api::codec::yaml::emit(&list).into_bytes())),
+        Media::Protobuf => protobuf::encode(&list).map(|content| (AGGREGATED_PROTOBUF, content)),
     };
-    let document = Document::plain(content_type, content.into_bytes());
+    let document = match other {
+        Some((media_type, content)) => Document::plain(media_type, content).known_as(&json.hash),
+        None => json,
+    };
     Ok(Some(document.respond(headers, Caching::Public)))
 }
 
@@ -335,6 +343,36 @@ mod tests {
         );
         let deployments = rows.iter().find(|r| r["name"] == "deployments").unwrap();
         assert_eq!(deployments["storageVersionHash"], "8aSe+NMegvE=");
+    }
+
+    /// The aggregated list as protobuf is the same list under the same tag.
+    #[test]
+    fn both_encodings_of_the_aggregated_list_say_the_same() {
+        for path in ["/api", "/apis"] {
+            let answer = |accept: &str| {
+                let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+                let served = Served::new(api::kinds::builtin());
+                let response = serve(&served, "127.0.0.1:6443", path, &headers).unwrap().unwrap();
+                let heads = [CONTENT_TYPE, http::header::ETAG].map(|name| response.headers()[name].clone());
+                let body = axum::body::to_bytes(response.into_body(), usize::MAX);
+                (heads, futures::executor::block_on(body).unwrap())
+            };
+            let ([_, tag], json) = answer(AGGREGATED_JSON);
+            let ([media, same], bytes) = answer(AGGREGATED_PROTOBUF);
+            assert_eq!((media.to_str().unwrap(), same), (AGGREGATED_PROTOBUF, tag));
+            let json: Value = serde_json::from_slice(&json).unwrap();
+            let list = protobuf::decode(&bytes).unwrap();
+            assert_eq!((&list["kind"], &list["apiVersion"]), (&json["kind"], &json["apiVersion"]));
+            let items = |list: &Value| list["items"].as_array().unwrap().clone();
+            assert_eq!(items(&list).len(), items(&json).len());
+            for (read, written) in items(&list).iter().zip(items(&json)) {
+                assert_eq!(
+                    read["metadata"]["name"].as_str().unwrap_or_default(),
+                    written["metadata"]["name"].as_str().unwrap_or_default()
+                );
+                assert_eq!(read["versions"], written["versions"]);
+            }
+        }
     }
 
     /// As upstream's `api/discovery` has them.

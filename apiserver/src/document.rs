@@ -33,7 +33,8 @@ pub enum Caching {
 pub struct Document {
     /// Value of `Content-Type`.
     pub content_type: &'static str,
-    /// SHA-512 of the uncompressed content, upper-case hexadecimal, without quotes.
+    /// SHA-512 of the uncompressed content, upper-case hexadecimal, without quotes (unless [`Document::known_as`]
+    /// gave another).
     pub hash: String,
     /// The content, compressed if `gzip`.
     body: Bytes,
@@ -54,6 +55,11 @@ impl Document {
             Ok(packed) => Self { content_type, hash: hash(body), body: Bytes::from(packed), gzip: true },
             Err(_) => Self::plain(content_type, body.to_vec()),
         }
+    }
+
+    /// The same under the hash of another: of the same content, written another way.
+    pub fn known_as(self, hash: &str) -> Self {
+        Self { hash: hash.to_owned(), ..self }
     }
 
     /// The uncompressed content.

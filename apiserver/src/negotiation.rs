@@ -99,7 +99,7 @@ pub(crate) fn negotiate_stream(kind: &Kind, headers: &HeaderMap) -> Result<Accep
 }
 
 /// Chooses the form of a discovery document: whether it is the aggregated one (where there is one), and its
-/// encoding. Aggregated discovery is in no published document, so it has no protobuf here.
+/// encoding.
 ///
 /// # Errors
 /// As [`negotiate`].
@@ -113,12 +113,20 @@ pub(crate) fn negotiate_discovery(headers: &HeaderMap, aggregates: bool) -> Resu
         if !is_aggregated && range.form() != Some((Form::Object, false)) {
             return None;
         }
-        let serves = |media: &Media| {
-            range.covers(*media) && range.streams(*media) && !(is_aggregated && *media == Media::Protobuf)
-        };
+        let serves = |media: &Media| range.covers(media.name()) && range.streams(*media);
         Media::ALL.into_iter().find(serves).map(|media| (is_aggregated, media))
     });
     found.ok_or_else(|| not_acceptable(&Media::ALL.map(Media::name)))
+}
+
+/// What of these (by media type, in the order of preference) a caller wants most; `None` if nothing. Parameters of
+/// ranges say nothing here.
+pub(crate) fn choose<T: Copy>(headers: &HeaderMap, offered: &[(&str, T)]) -> Option<T> {
+    let header = Some(text(headers, &ACCEPT)).filter(|header| !header.is_empty()).unwrap_or("*/*");
+    ranges(header)
+        .iter()
+        .find_map(|range| offered.iter().find(|(media, _)| range.covers(media)))
+        .map(|(_, chosen)| *chosen)
 }
 
 fn not_acceptable<T: AsRef<str>>(types: &[T]) -> Status {
@@ -174,7 +182,7 @@ fn accepted(headers: &HeaderMap, serves: impl Fn(Media, Form) -> bool) -> Option
     }
     ranges(header).iter().find_map(|range| {
         let (form, beta) = range.form()?;
-        let mut fitting = Media::ALL.into_iter().filter(|media| range.covers(*media));
+        let mut fitting = Media::ALL.into_iter().filter(|media| range.covers(media.name()));
         let media = fitting.find(|media| serves(*media, form) && range.streams(*media))?;
         Some(Accepted { form, media, beta, pretty: range.parameter("pretty") == Some("1") })
     })
@@ -214,8 +222,8 @@ impl<'a> Range<'a> {
         self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
 
-    fn covers(&self, media: Media) -> bool {
-        let name = media.name().split_once('/').unwrap_or_default();
+    fn covers(&self, media: &str) -> bool {
+        let name = media.split_once('/').unwrap_or_default();
         match (self.kind, self.subtype) {
             ("*", "*") => true,
             (kind, "*") => kind == name.0,

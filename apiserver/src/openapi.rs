@@ -1,4 +1,4 @@
-//! Projection of the table of kinds and the facts: OpenAPI v2 (JSON and protobuf) and v3 documents.
+//! Projection of the table of kinds and the facts: OpenAPI v2 and v3 documents, as JSON and as protobuf.
 //!
 //! Entry point: [`OpenApi::serve`]. Documents are made at the first request and kept compressed; while one
 //! is made, only a definition at a time exists as a tree. A changed table of kinds means a new [`OpenApi`],
@@ -21,24 +21,79 @@ use std::sync::{Arc, OnceLock};
 
 use api::kinds::{Kind, KindTable};
 use api::schema::facts;
+use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::aggregator::Remotes;
 use crate::document::Document;
+use crate::negotiation::choose;
 use definitions::Dialect;
 use descriptions::Descriptions;
 use remote::Merged;
 
 const JSON: &str = "application/json";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-/// As clients up to 1.2x ask for it.
+const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+/// As clients up to 1.2x ask for them; the `@` is no part of a media type.
 const V2_PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V3_PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+
+/// How a document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// JSON.
+    Json,
+    /// Messages of gnostic.
+    Protobuf,
+}
+
+impl Encoding {
+    /// What a caller wants of the document at `path`; `None` if it reads neither.
+    pub(crate) fn wanted(path: &str, headers: &HeaderMap) -> Option<Self> {
+        let (current, old) = match path {
+            "/openapi/v3" => return Some(Self::Json),
+            "/openapi/v2" => (V2_PROTOBUF, V2_PROTOBUF_OLD),
+            _ => (V3_PROTOBUF, V3_PROTOBUF_OLD),
+        };
+        choose(headers, &[(JSON, Self::Json), (current, Self::Protobuf), (old, Self::Protobuf)])
+    }
+
+    /// The media type of documents of 3.0.
+    pub(crate) fn v3_media_type(self) -> &'static str {
+        self.media_type(Dialect::V3)
+    }
+
+    fn media_type(self, dialect: Dialect) -> &'static str {
+        match (self, dialect) {
+            (Self::Json, _) => JSON,
+            (Self::Protobuf, Dialect::V2) => V2_PROTOBUF,
+            (Self::Protobuf, Dialect::V3) => V3_PROTOBUF,
+        }
+    }
+}
+
+/// A document in each encoding, made when first asked for. To callers they are one: the hash is that of the JSON.
+#[derive(Default)]
+struct Encoded {
+    json: OnceLock<Document>,
+    protobuf: OnceLock<Document>,
+}
+
+impl Encoded {
+    fn get(&self, dialect: Dialect, encoding: Encoding, make: impl Fn(Encoding) -> Vec<u8>) -> &Document {
+        let made = |encoding: Encoding| Document::compressed(encoding.media_type(dialect), &make(encoding));
+        let json = self.json.get_or_init(|| made(Encoding::Json));
+        match encoding {
+            Encoding::Json => json,
+            Encoding::Protobuf => self.protobuf.get_or_init(|| made(Encoding::Protobuf).known_as(&json.hash)),
+        }
+    }
+}
 
 /// The documents of one table of kinds.
 pub struct OpenApi {
     table: KindTable,
-    v2_json: OnceLock<Document>,
-    v2_protobuf: OnceLock<Document>,
+    v2: Encoded,
     v3_index: OnceLock<Document>,
     /// By path below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
     v3: BTreeMap<String, Arc<Group>>,
@@ -51,14 +106,15 @@ struct Group {
     /// Below `/openapi/v3/`.
     path: String,
     kinds: Vec<Arc<Kind>>,
-    document: OnceLock<Document>,
+    document: Encoded,
 }
 
 impl Group {
-    fn document(&self, descriptions: &LazyCell<Descriptions>) -> &Document {
-        self.document.get_or_init(|| {
+    fn document(&self, encoding: Encoding, descriptions: &LazyCell<Descriptions>) -> &Document {
+        self.document.get(Dialect::V3, encoding, |encoding| {
             let kinds: Vec<&Kind> = self.kinds.iter().map(AsRef::as_ref).collect();
-            Document::compressed(JSON, v3_json(&self.path, &kinds, descriptions).as_bytes())
+            let (paths, remote) = (std::slice::from_ref(&self.path), Merged::default());
+            Parts { paths, kinds: &kinds, dialect: Dialect::V3, remote }.write(encoding, descriptions)
         })
     }
 
@@ -90,52 +146,44 @@ impl OpenApi {
         let v3 = groups
             .map(|(path, kinds)| {
                 let group = known(&path, &kinds);
-                let new = || Arc::new(Group { path: path.clone(), kinds, document: OnceLock::new() });
+                let new = || Arc::new(Group { path: path.clone(), kinds, document: Encoded::default() });
                 (path.clone(), group.unwrap_or_else(new))
             })
             .collect();
-        let (v2_json, v2_protobuf, v3_index) = Default::default();
-        Self { table, v2_json, v2_protobuf, v3_index, v3, remotes: remotes.clone() }
+        let (v2, v3_index) = Default::default();
+        Self { table, v2, v3_index, v3, remotes: remotes.clone() }
     }
 
-    /// The document at `path` (`/openapi/v2`, `/openapi/v3`, `/openapi/v3/apis/apps/v1`) for an `Accept`
-    /// header.
-    pub fn serve(&self, path: &str, accept: &str) -> Option<Document> {
+    /// The document at `path` (`/openapi/v2`, `/openapi/v3`, `/openapi/v3/apis/apps/v1`).
+    pub fn serve(&self, path: &str, encoding: Encoding) -> Option<Document> {
         let below = path.strip_prefix("/openapi/")?;
         match below.split_once('/') {
-            None if below == "v2" => Some(self.v2(accept).clone()),
+            None if below == "v2" => Some(self.v2(encoding).clone()),
             None if below == "v3" => Some(self.index().clone()),
             Some(("v3", group_version)) => {
                 let descriptions = LazyCell::new(Descriptions::load as fn() -> Descriptions);
-                Some(self.v3.get(group_version)?.document(&descriptions).clone())
+                Some(self.v3.get(group_version)?.document(encoding, &descriptions).clone())
             }
             _ => None,
         }
     }
 
-    fn v2(&self, accept: &str) -> &Document {
-        let wants_protobuf = accept
-            .split(',')
-            .filter_map(|range| range.split(';').next())
-            .map(str::trim)
-            .find(|media| [JSON, V2_PROTOBUF, V2_PROTOBUF_OLD, "*/*", "application/*"].contains(media))
-            .is_some_and(|media| media == V2_PROTOBUF || media == V2_PROTOBUF_OLD);
-        if wants_protobuf {
-            self.v2_protobuf.get_or_init(|| {
-                Document::compressed(V2_PROTOBUF, &v2_parts(&self.table, &self.remotes, v2_protobuf))
-            })
-        } else {
-            self.v2_json.get_or_init(|| {
-                Document::compressed(JSON, v2_parts(&self.table, &self.remotes, v2_json).as_bytes())
-            })
-        }
+    /// Everything in 2.0.
+    fn v2(&self, encoding: Encoding) -> &Document {
+        self.v2.get(Dialect::V2, encoding, |encoding| {
+            let kinds: Vec<&Kind> = self.table.iter().map(AsRef::as_ref).collect();
+            let paths: Vec<String> = documents(&self.table).into_keys().collect();
+            let remote = remote::merge(&self.remotes, |name| facts().schema(name).is_some());
+            let parts = Parts { paths: &paths, kinds: &kinds, dialect: Dialect::V2, remote };
+            parts.write(encoding, &Descriptions::load())
+        })
     }
 
     fn index(&self) -> &Document {
         self.v3_index.get_or_init(|| {
             let descriptions = LazyCell::new(Descriptions::load as fn() -> Descriptions);
             let own = self.v3.iter().map(|(path, group)| {
-                let document = group.document(&descriptions);
+                let document = group.document(Encoding::Json, &descriptions);
                 (path.clone(), document.url(&format!("/openapi/v3/{path}")))
             });
             let others = self.remotes.iter().filter_map(|remote| {
@@ -148,11 +196,18 @@ impl OpenApi {
     }
 }
 
-/// How callers say who they are: upstream names only this way.
-fn security() -> (Value, Value) {
+/// What a document has besides paths and definitions: how callers say who they are, upstream names only this way.
+fn frame(dialect: Dialect) -> Value {
+    let info = json!({"title": "Kubernetes", "version": "v1.36.0"});
     let scheme =
         json!({"type": "apiKey", "in": "header", "name": "authorization", "description": "A bearer token"});
-    (json!({"BearerToken": scheme}), json!([{"BearerToken": []}]))
+    let schemes = json!({"BearerToken": scheme});
+    match dialect {
+        Dialect::V2 => json!({
+            "swagger": "2.0", "info": info, "securityDefinitions": schemes, "security": [{"BearerToken": []}],
+        }),
+        Dialect::V3 => json!({"openapi": "3.0.0", "info": info, "components": {"securitySchemes": schemes}}),
+    }
 }
 
 /// Rows by the path of their group and version.
@@ -179,10 +234,6 @@ fn documents(table: &KindTable) -> BTreeMap<String, Vec<Arc<Kind>>> {
         all.entry(path).or_default();
     }
     all
-}
-
-fn info() -> Value {
-    json!({"title": "Kubernetes", "version": "v1.36.0"})
 }
 
 /// Definitions and paths of these documents and rows in a dialect, one entry at a time.
@@ -228,6 +279,45 @@ impl Parts<'_> {
             entry(path, item);
         }
     }
+
+    fn write(&self, encoding: Encoding, descriptions: &Descriptions) -> Vec<u8> {
+        match encoding {
+            Encoding::Json => self.json(descriptions).into_bytes(),
+            Encoding::Protobuf => {
+                let mut document = gnostic::Document::new(self.dialect);
+                self.each_path(|path, item| document.path(path, item));
+                self.each_definition(descriptions, |name, definition| document.definition(name, definition));
+                document.finish(&frame(self.dialect))
+            }
+        }
+    }
+
+    fn json(&self, descriptions: &Descriptions) -> String {
+        let frame = frame(self.dialect);
+        let version = match self.dialect {
+            Dialect::V2 => "swagger",
+            Dialect::V3 => "openapi",
+        };
+        let mut out = format!(r#"{{"{version}":{},"info":{},"paths":"#, frame[version], frame["info"]);
+        json_object(&mut out, |entry| self.each_path(entry));
+        let definitions = |entry: &mut dyn FnMut(&str, &Value)| self.each_definition(descriptions, entry);
+        // Writing into a String cannot fail.
+        match self.dialect {
+            Dialect::V2 => {
+                out.push_str(r#","definitions":"#);
+                json_object(&mut out, definitions);
+                let (schemes, required) = (&frame["securityDefinitions"], &frame["security"]);
+                let _ = write!(out, r#","securityDefinitions":{schemes},"security":{required}}}"#);
+            }
+            Dialect::V3 => {
+                out.push_str(r#","components":{"schemas":"#);
+                json_object(&mut out, definitions);
+                let schemes = &frame["components"]["securitySchemes"];
+                let _ = write!(out, r#","securitySchemes":{schemes}}}}}"#);
+            }
+        }
+        out
+    }
 }
 
 /// Appends `"key":value` to an object under construction.
@@ -242,46 +332,6 @@ fn json_object(out: &mut String, fill: impl FnOnce(&mut dyn FnMut(&str, &Value))
     let mut first = true;
     fill(&mut |key, value| push_entry(out, &mut first, key, value));
     out.push('}');
-}
-
-/// Everything in 2.0.
-fn v2_parts<T>(table: &KindTable, remotes: &Remotes, write: impl FnOnce(&Parts<'_>) -> T) -> T {
-    let kinds: Vec<&Kind> = table.iter().map(AsRef::as_ref).collect();
-    let paths: Vec<String> = documents(table).into_keys().collect();
-    let remote = remote::merge(remotes, |name| facts().schema(name).is_some());
-    write(&Parts { paths: &paths, kinds: &kinds, dialect: Dialect::V2, remote })
-}
-
-fn v2_json(parts: &Parts<'_>) -> String {
-    let descriptions = Descriptions::load();
-    let mut out = format!(r#"{{"swagger":"2.0","info":{},"paths":"#, info());
-    json_object(&mut out, |entry| parts.each_path(entry));
-    out.push_str(r#","definitions":"#);
-    json_object(&mut out, |entry| parts.each_definition(&descriptions, entry));
-    let (schemes, required) = security();
-    // Writing into a String cannot fail.
-    let _ = write!(out, r#","securityDefinitions":{schemes},"security":{required}}}"#);
-    out
-}
-
-fn v2_protobuf(parts: &Parts<'_>) -> Vec<u8> {
-    let descriptions = Descriptions::load();
-    let mut document = gnostic::Document::new(&info());
-    parts.each_path(|path, item| document.path(path, item));
-    parts.each_definition(&descriptions, |name, definition| document.definition(name, definition));
-    document.finish()
-}
-
-fn v3_json(path: &str, kinds: &[&Kind], descriptions: &Descriptions) -> String {
-    let parts = Parts { paths: &[path.to_owned()], kinds, dialect: Dialect::V3, remote: Merged::default() };
-    let mut out = format!(r#"{{"openapi":"3.0.0","info":{},"paths":"#, info());
-    json_object(&mut out, |entry| parts.each_path(entry));
-    out.push_str(r#","components":{"schemas":"#);
-    json_object(&mut out, |entry| parts.each_definition(descriptions, entry));
-    let (schemes, _) = security();
-    // Writing into a String cannot fail.
-    let _ = write!(out, r#","securitySchemes":{schemes}}}}}"#);
-    out
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::Status;
 use axum::body::Body;
 use component_base::jws::VerifyingKey;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use crate::call::Server;
 use crate::chain::method_not_allowed;
 use crate::document::{Caching, Document};
 use crate::encryption::upkeep;
+use crate::openapi::Encoding;
 use crate::request::RequestInfo;
 use crate::{aggregator, authn, discovery, health, metrics, output};
 
@@ -62,12 +63,16 @@ async fn describe(
     if !path.starts_with("/openapi/") {
         return discovery::serve(&server.served(), &server.address, path, headers);
     }
-    if let Some(document) = aggregator::openapi_v3(server, path).await {
+    let Some(encoding) = Encoding::wanted(path, headers) else {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
+        return Ok(Some(response));
+    };
+    if let Some(document) = aggregator::openapi_v3(server, path, encoding).await {
         return Ok(Some(document.respond(headers, Caching::Ask)));
     }
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let (openapi, below) = (server.openapi(), path.to_owned());
-    let made = tokio::task::spawn_blocking(move || openapi.serve(&below, &accept));
+    let made = tokio::task::spawn_blocking(move || openapi.serve(&below, encoding));
     let made = made.await.map_err(|_| Status::internal("the document could not be made"))?;
     let hash = query.iter().find(|(key, hash)| key == "hash" && !hash.is_empty());
     Ok(made.map(|document| match hash {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Delegation, Delegations, proxy};
 use crate::call::Server;
 use crate::document::Document;
+use crate::openapi::Encoding;
 
 const JSON: &str = "application/json";
 const AGGREGATED: &str =
@@ -96,14 +97,18 @@ pub(super) fn keep_only(server: &Server, known: &Delegations) {
     }
 }
 
-/// The OpenAPI 3.0 document of a delegated version, which its server writes; `None` if the path names none.
-pub(crate) async fn openapi_v3(server: &Server, path: &str) -> Option<Document> {
+/// The OpenAPI 3.0 document of a delegated version, which its server writes; `None` if the path names none, or the
+/// server cannot write it so.
+pub(crate) async fn openapi_v3(server: &Server, path: &str, encoding: Encoding) -> Option<Document> {
     let group_version = path.strip_prefix("/openapi/v3/apis/")?;
     let delegation = super::find(server, &format!("/apis/{group_version}"))?;
     let remote = of(server, &delegation)?;
     let url = remote.v3.as_deref()?;
-    match proxy::get(server, &delegation, url, JSON).await {
-        Ok((StatusCode::OK, _, body)) => Some(Document::plain(JSON, body.to_vec())),
+    let media_type = encoding.v3_media_type();
+    match proxy::get(server, &delegation, url, media_type).await {
+        Ok((StatusCode::OK, media, body)) if media.starts_with(media_type) => {
+            Some(Document::plain(media_type, body.to_vec()))
+        }
         _ => None,
     }
 }

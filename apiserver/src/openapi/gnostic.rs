@@ -1,201 +1,183 @@
-//! An OpenAPI 2.0 document as protobuf, in the messages of gnostic's `openapi.v2` package, which is how
-//! `kubectl` asks for it.
+//! An OpenAPI document as protobuf, in the messages of gnostic's `openapi.v2` and `openapi.v3` packages: how
+//! `kubectl` and client-go ask for it.
 //!
-//! Entry point: [`Document`]. Input are the same JSON entries the JSON document has; keywords that our
-//! documents never contain are not translated. Anything whose name starts with `x-` becomes a vendor
-//! extension, its value as YAML.
+//! Entry point: [`Document`]. Input are the same JSON entries the JSON document has; which field of which message
+//! they become says the table of messages, as gnostic's own reader does it.
+
+mod messages;
 
 use serde_json::{Map, Value};
 
+use super::definitions::Dialect;
+use messages::{Field, Message, Messages, Type};
+
 /// A document under construction.
 pub(super) struct Document {
-    out: Message,
-    paths: Message,
-    definitions: Message,
+    messages: &'static Messages,
+    paths: Bytes,
+    definitions: Bytes,
 }
 
 impl Document {
-    /// Starts with `swagger` and `info`.
-    pub(super) fn new(info: &Value) -> Self {
-        let mut out = Message::default();
-        out.text(1, "2.0");
-        let mut message = Message::default();
-        message.text_of(1, info, "title");
-        message.text_of(2, info, "version");
-        out.message(2, &message);
-        Self { out, paths: Message::default(), definitions: Message::default() }
+    /// Without anything.
+    pub(super) fn new(dialect: Dialect) -> Self {
+        let (paths, definitions) = Default::default();
+        Self { messages: Messages::of(dialect), paths, definitions }
     }
 
     /// Adds a path item.
     pub(super) fn path(&mut self, path: &str, item: &Value) {
-        self.paths.message(2, &named(path, &path_item(item)));
+        self.messages.entry("Paths", path, item, &mut self.paths);
     }
 
     /// Adds a definition.
     pub(super) fn definition(&mut self, name: &str, definition: &Value) {
-        self.definitions.message(1, &named(name, &schema(definition)));
-    }
-
-    /// The bytes.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.out.message(8, &self.paths);
-        self.out.message(9, &self.definitions);
-        self.out.0
-    }
-}
-
-/// `NamedX`: name and value.
-fn named(name: &str, value: &Message) -> Message {
-    let mut message = Message::default();
-    message.text(1, name);
-    message.message(2, value);
-    message
-}
-
-fn path_item(item: &Value) -> Message {
-    let mut message = Message::default();
-    let methods = ["get", "put", "post", "delete", "options", "head", "patch"];
-    for (tag, method) in (2..).zip(methods) {
-        if let Some(value) = item.get(method) {
-            message.message(tag, &operation(value));
+        for holder in ["Definitions", "SchemasOrReferences"] {
+            self.messages.entry(holder, name, definition, &mut self.definitions);
         }
     }
-    parameters(&mut message, 9, item);
-    message
-}
 
-fn operation(value: &Value) -> Message {
-    let mut message = Message::default();
-    message.texts_of(1, value, "tags");
-    message.text_of(3, value, "description");
-    message.text_of(5, value, "operationId");
-    message.texts_of(6, value, "produces");
-    message.texts_of(7, value, "consumes");
-    parameters(&mut message, 8, value);
-    let mut responses = Message::default();
-    for (code, response) in entries(value, "responses") {
-        let mut body = Message::default();
-        body.text_of(1, response, "description");
-        if let Some(answer) = response.get("schema") {
-            body.message(2, &wrapped(1, &schema(answer)));
+    /// The bytes; `frame` is what the document has besides.
+    pub(super) fn finish(self, frame: &Value) -> Vec<u8> {
+        let message = |name: &str| self.messages.get(name).map_or(&[][..], |message| &message.fields);
+        let mut out = Bytes::default();
+        for field in message("Document") {
+            match field.name {
+                "paths" => out.bytes(field.number, &self.paths.0),
+                "definitions" => out.bytes(field.number, &self.definitions.0),
+                "components" => {
+                    let mut inner = Bytes::default();
+                    for field in message("Components") {
+                        match field.name {
+                            "schemas" => inner.bytes(field.number, &self.definitions.0),
+                            _ => self.messages.field(field, &frame["components"], &mut inner),
+                        }
+                    }
+                    out.bytes(field.number, &inner.0);
+                }
+                _ => self.messages.field(field, frame, &mut out),
+            }
         }
-        responses.message(1, &named(code, &wrapped(1, &body)));
+        out.0
     }
-    message.message(9, &responses);
-    message.texts_of(10, value, "schemes");
-    extensions(&mut message, 13, value);
-    message
 }
 
-/// `ParametersItem { Parameter { BodyParameter | NonBodyParameter { Query | Path } } }`.
-fn parameters(message: &mut Message, tag: u32, owner: &Value) {
-    for value in owner.get("parameters").and_then(Value::as_array).into_iter().flatten() {
-        let place = value.get("in").and_then(Value::as_str).unwrap_or_default();
-        let parameter = if place == "body" {
-            wrapped(1, &body_parameter(value))
+impl Messages {
+    /// An entry of a message that is a map.
+    fn entry(&self, holder: &str, key: &str, value: &Value, out: &mut Bytes) {
+        let field = self.get(holder).and_then(|holder| holder.field_of_key(key, self));
+        if let Some(field) = field {
+            self.map_entry(field, key, value, out);
+        }
+    }
+
+    fn message(&self, message: &Message, value: &Value, out: &mut Bytes) {
+        if let Some(field) = message.field("yaml") {
+            // JSON is YAML.
+            out.bytes(field.number, format!("{value}\n").as_bytes());
+        } else if message.is_choice {
+            if let Some(field) = self.choice(message, value) {
+                self.single(field, value, out);
+            }
+        } else if let Some(field) = message.list(self) {
+            let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            items.iter().for_each(|item| self.single(field, item, out));
         } else {
-            let kind = if place == "path" { 4 } else { 3 };
-            wrapped(2, &wrapped(kind, &simple_parameter(value, place == "path")))
+            message.fields.iter().for_each(|field| self.field(field, value, out));
+            self.entries(message, value, out);
+        }
+    }
+
+    /// What of an object belongs into a field of that name.
+    fn field(&self, field: &Field, owner: &Value, out: &mut Bytes) {
+        if field.is_map(self) {
+            return;
+        }
+        match owner.get(&field.key) {
+            Some(Value::Array(items)) if field.is_repeated => {
+                items.iter().for_each(|item| self.single(field, item, out));
+            }
+            Some(value) if is_written(field, value) => self.single(field, value, out),
+            _ => {}
+        }
+    }
+
+    /// What of an object has no field of that name.
+    fn entries(&self, message: &Message, value: &Value, out: &mut Bytes) {
+        for field in message.fields.iter().filter(|field| field.is_map(self)) {
+            for (key, value) in value.as_object().into_iter().flat_map(Map::iter) {
+                let taken = message.field_of_key(key, self);
+                if taken.is_some_and(|taken| taken.number == field.number) {
+                    self.map_entry(field, key, value, out);
+                }
+            }
+        }
+    }
+
+    fn map_entry(&self, field: &Field, key: &str, value: &Value, out: &mut Bytes) {
+        let Type::Message(entry) = field.ty else { return };
+        let Some(entry) = self.get(entry) else { return };
+        let mut inner = Bytes::default();
+        entry.field("name").into_iter().for_each(|name| inner.bytes(name.number, key.as_bytes()));
+        entry.field("value").into_iter().for_each(|field| self.single(field, value, &mut inner));
+        out.bytes(field.number, &inner.0);
+    }
+
+    fn single(&self, field: &Field, value: &Value, out: &mut Bytes) {
+        match field.ty {
+            Type::Text => out.bytes(field.number, value.as_str().unwrap_or_default().as_bytes()),
+            Type::Flag => out.integer(field.number, u64::from(value == true)),
+            Type::Integer => out.integer(field.number, value.as_i64().unwrap_or_default().cast_unsigned()),
+            Type::Double => out.double(field.number, value.as_f64().unwrap_or_default()),
+            Type::Message(name) => {
+                let mut inner = Bytes::default();
+                if let Some(message) = self.get(name) {
+                    self.message(message, value, &mut inner);
+                }
+                out.bytes(field.number, &inner.0);
+            }
+        }
+    }
+
+    /// The field of a choice that can hold a value. Parameters differ by their place only.
+    fn choice<'a>(&self, message: &'a Message, value: &Value) -> Option<&'a Field> {
+        let place = value.get("in").and_then(Value::as_str).unwrap_or_default();
+        let fitting = || message.fields.iter().filter(|field| self.fits(field, value));
+        let is_named = |field: &&Field| field.key.starts_with(&format!("{place}Parameter"));
+        fitting().find(is_named).or_else(|| fitting().next())
+    }
+
+    fn fits(&self, field: &Field, value: &Value) -> bool {
+        let message = match field.ty {
+            Type::Text => return value.is_string(),
+            Type::Flag => return value.is_boolean(),
+            Type::Integer | Type::Double => return value.is_number(),
+            Type::Message(name) => self.get(name),
         };
-        message.message(tag, &wrapped(1, &parameter));
+        message.zip(value.as_object()).is_some_and(|(message, map)| match message.is_choice {
+            true => self.choice(message, value).is_some(),
+            false => map.keys().all(|key| message.field_of_key(key, self).is_some()),
+        })
     }
 }
 
-fn body_parameter(value: &Value) -> Message {
-    let mut message = Message::default();
-    message.text_of(1, value, "description");
-    message.text_of(2, value, "name");
-    message.text_of(3, value, "in");
-    message.flag_of(4, value, "required");
-    if let Some(body) = value.get("schema") {
-        message.message(5, &schema(body));
-    }
-    message
-}
-
-/// `QueryParameterSubSchema` has one field (`allow_empty_value`) more than `PathParameterSubSchema`.
-fn simple_parameter(value: &Value, path: bool) -> Message {
-    let shift = u32::from(!path);
-    let mut message = Message::default();
-    message.flag_of(1, value, "required");
-    message.text_of(2, value, "in");
-    message.text_of(3, value, "description");
-    message.text_of(4, value, "name");
-    message.text_of(5 + shift, value, "type");
-    message.flag_of(19 + shift, value, "uniqueItems");
-    message
-}
-
-fn schema(value: &Value) -> Message {
-    let mut message = Message::default();
-    message.text_of(1, value, "$ref");
-    message.text_of(2, value, "format");
-    message.text_of(4, value, "description");
-    if let Some(default) = value.get("default") {
-        message.message(5, &any(default));
-    }
-    message.texts_of(19, value, "required");
-    for item in value.get("enum").and_then(Value::as_array).into_iter().flatten() {
-        message.message(20, &any(item));
-    }
-    match value.get("additionalProperties") {
-        Some(Value::Bool(allowed)) => {
-            let mut item = Message::default();
-            item.flag(2, *allowed);
-            message.message(21, &item);
-        }
-        Some(values) => message.message(21, &wrapped(1, &schema(values))),
-        None => {}
-    }
-    if let Some(ty) = value.get("type").and_then(Value::as_str) {
-        let mut item = Message::default();
-        item.text(1, ty);
-        message.message(22, &item);
-    }
-    if let Some(items) = value.get("items") {
-        message.message(23, &wrapped(1, &schema(items)));
-    }
-    if value.get("properties").is_some() {
-        let mut properties = Message::default();
-        for (name, property) in entries(value, "properties") {
-            properties.message(1, &named(name, &schema(property)));
-        }
-        message.message(25, &properties);
-    }
-    extensions(&mut message, 31, value);
-    message
-}
-
-fn extensions(message: &mut Message, tag: u32, owner: &Value) {
-    for (name, value) in owner.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-")) {
-        message.message(tag, &named(name, &any(value)));
+/// Messages leave zeroes out, unless they stand in messages of their own.
+fn is_written(field: &Field, value: &Value) -> bool {
+    match value {
+        _ if matches!(field.ty, Type::Message(_)) => true,
+        Value::Bool(on) => *on,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
     }
 }
 
-/// `Any { yaml }`; JSON is YAML.
-fn any(value: &Value) -> Message {
-    let mut message = Message::default();
-    message.text(2, &format!("{value}\n"));
-    message
-}
-
-fn entries<'a>(owner: &'a Value, key: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
-    owner.get(key).and_then(Value::as_object).into_iter().flat_map(Map::iter)
-}
-
-/// A message whose only field is another message.
-fn wrapped(tag: u32, inner: &Message) -> Message {
-    let mut message = Message::default();
-    message.message(tag, inner);
-    message
-}
-
-/// Bytes of a protobuf message.
+/// A protobuf message under construction.
 #[derive(Default)]
-struct Message(Vec<u8>);
+struct Bytes(Vec<u8>);
 
-impl Message {
-    fn varint(&mut self, mut number: usize) {
+impl Bytes {
+    fn varint(&mut self, mut number: u64) {
         while number > 0x7f {
             self.0.push(number.to_le_bytes()[0] | 0x80);
             number >>= 7;
@@ -203,40 +185,22 @@ impl Message {
         self.0.push(number.to_le_bytes()[0]);
     }
 
-    fn bytes(&mut self, tag: u32, bytes: &[u8]) {
-        self.varint((tag as usize) << 3 | 2);
-        self.varint(bytes.len());
+    fn bytes(&mut self, number: u32, bytes: &[u8]) {
+        self.varint(u64::from(number) << 3 | 2);
+        self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    fn message(&mut self, tag: u32, message: &Self) {
-        self.bytes(tag, &message.0);
+    fn integer(&mut self, number: u32, value: u64) {
+        self.varint(u64::from(number) << 3);
+        self.varint(value);
     }
 
-    fn text(&mut self, tag: u32, text: &str) {
-        self.bytes(tag, text.as_bytes());
-    }
-
-    fn flag(&mut self, tag: u32, on: bool) {
-        self.varint((tag as usize) << 3);
-        self.varint(usize::from(on));
-    }
-
-    fn text_of(&mut self, tag: u32, owner: &Value, key: &str) {
-        if let Some(text) = owner.get(key).and_then(Value::as_str) {
-            self.text(tag, text);
-        }
-    }
-
-    fn texts_of(&mut self, tag: u32, owner: &Value, key: &str) {
-        for text in owner.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            self.text(tag, text);
-        }
-    }
-
-    fn flag_of(&mut self, tag: u32, owner: &Value, key: &str) {
-        if owner.get(key) == Some(&Value::Bool(true)) {
-            self.flag(tag, true);
-        }
+    fn double(&mut self, number: u32, value: f64) {
+        self.varint(u64::from(number) << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

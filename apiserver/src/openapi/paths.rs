@@ -402,16 +402,13 @@ impl<'a> Row<'a> {
             out["consumes"] = if patch { json!(self.patch_types()) } else { json!(["*/*"]) };
             if let Some(body) = body {
                 let schema = self.dialect.reference(body);
-                parameters.push(
-                    json!({"name": "body", "in": "body", "required": body != DELETE_OPTIONS, "schema": schema}),
-                );
+                parameters.push(needed(json!({"name": "body", "in": "body", "schema": schema}), body));
             }
         } else if let Some(body) = body {
             let patches = self.patch_types();
             let types: &[&str] = if patch { &patches } else { &["*/*"] };
-            out["requestBody"] = json!({
-                "required": body != DELETE_OPTIONS, "content": self.content(types, self.dialect.reference(body)),
-            });
+            let content = self.content(types, self.dialect.reference(body));
+            out["requestBody"] = needed(json!({ "content": content }), body);
         }
     }
 
@@ -464,6 +461,14 @@ impl<'a> Row<'a> {
         }
         responses
     }
+}
+
+/// Bodies are required, but for options.
+fn needed(mut description: Value, body: &str) -> Value {
+    if body != DELETE_OPTIONS {
+        description["required"] = json!(true);
+    }
+    description
 }
 
 /// `rbac.authorization.k8s.io` → `rbacAuthorization`; `core` for the core group.

@@ -66,7 +66,7 @@ fn check_rows(document: &Value, definitions: &Value, kinds: &[&Kind]) {
 fn v2_describes_every_row() {
     let table = api::kinds::builtin();
     let kinds: Vec<&Kind> = table.iter().map(AsRef::as_ref).collect();
-    let document = parsed(&OpenApi::new(table.clone()).serve("/openapi/v2", "application/json").unwrap());
+    let document = parsed(&OpenApi::new(table.clone()).serve("/openapi/v2", Encoding::Json).unwrap());
     check_references(&document, &document["definitions"]);
     check_rows(&document, &document["definitions"], &kinds);
     let containers = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
@@ -79,24 +79,24 @@ fn v2_describes_every_row() {
 fn v3_describes_every_row_and_names_its_hash() {
     let table = api::kinds::builtin();
     let openapi = OpenApi::new(table.clone());
-    let index = parsed(&openapi.serve("/openapi/v3", "").unwrap());
+    let index = parsed(&openapi.serve("/openapi/v3", Encoding::Json).unwrap());
     for (path, kinds) in group_versions(&table) {
         let url = index["paths"][&path]["serverRelativeURL"].as_str().unwrap();
         let (url, hash) = url.split_once("?hash=").unwrap();
-        let document = openapi.serve(url, "").unwrap();
+        let document = openapi.serve(url, Encoding::Json).unwrap();
         assert_eq!((document.hash.as_str(), hash.len()), (hash, 128));
         let document = parsed(&document);
         check_references(&document, &document["components"]["schemas"]);
         let kinds: Vec<&Kind> = kinds.iter().map(AsRef::as_ref).collect();
         check_rows(&document, &document["components"]["schemas"], &kinds);
     }
-    assert!(openapi.serve("/openapi/v3/apis/nope/v1", "").is_none());
-    assert!(openapi.serve("/openapi/v1", "").is_none());
+    assert!(openapi.serve("/openapi/v3/apis/nope/v1", Encoding::Json).is_none());
+    assert!(openapi.serve("/openapi/v1", Encoding::Json).is_none());
 }
 
 #[test]
 fn operation_ids_are_unique() {
-    let document = parsed(&OpenApi::new(api::kinds::builtin()).serve("/openapi/v2", "").unwrap());
+    let document = parsed(&OpenApi::new(api::kinds::builtin()).serve("/openapi/v2", Encoding::Json).unwrap());
     let mut seen = BTreeSet::new();
     for item in document["paths"].as_object().unwrap().values() {
         for operation in item.as_object().unwrap().values().filter(|o| o.is_object()) {
@@ -109,13 +109,36 @@ fn operation_ids_are_unique() {
     );
 }
 
+/// As upstream's handlers (kube-openapi's `handler` and `handler3`).
 #[test]
-fn protobuf_is_served_to_those_who_ask() {
+fn the_encoding_is_what_the_caller_reads() {
+    use Encoding::{Json, Protobuf};
+    let cases = [
+        ("/openapi/v2", "", Some(Json)),
+        ("/openapi/v2", "*/*", Some(Json)),
+        ("/openapi/v2", V2_PROTOBUF, Some(Protobuf)),
+        ("/openapi/v2", V2_PROTOBUF_OLD, Some(Protobuf)),
+        ("/openapi/v2", V3_PROTOBUF, None),
+        ("/openapi/v2", "text/html", None),
+        ("/openapi/v3/api/v1", "application/*", Some(Json)),
+        ("/openapi/v3/api/v1", V3_PROTOBUF, Some(Protobuf)),
+        ("/openapi/v3/api/v1", V3_PROTOBUF_OLD, Some(Protobuf)),
+        ("/openapi/v3/api/v1", "text/html, application/json;q=0.1", Some(Json)),
+        (
+            "/openapi/v3/api/v1",
+            "application/json;q=0.5, application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+            Some(Protobuf),
+        ),
+        ("/openapi/v3/api/v1", V2_PROTOBUF, None),
+        ("/openapi/v3", V3_PROTOBUF, Some(Json)),
+        ("/openapi/v3", "text/html", Some(Json)),
+    ];
+    for (path, accept, expect) in cases {
+        let headers = HeaderMap::from_iter([(http::header::ACCEPT, accept.parse().unwrap())]);
+        assert_eq!(Encoding::wanted(path, &headers), expect, "{path} {accept}");
+    }
     let openapi = OpenApi::new(api::kinds::builtin());
-    for accept in [V2_PROTOBUF, V2_PROTOBUF_OLD] {
-        let document = openapi.serve("/openapi/v2", accept).unwrap();
-        assert_eq!(document.content_type, V2_PROTOBUF);
-        let content = document.content();
-        assert!(content.starts_with(b"\x0a\x032.0\x12"), "{:?}", &content[..20]);
+    for (path, media) in [("/openapi/v2", V2_PROTOBUF), ("/openapi/v3/apis/apps/v1", V3_PROTOBUF)] {
+        assert_eq!(openapi.serve(path, Protobuf).unwrap().content_type, media);
     }
 }
