@@ -131,11 +131,12 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed(&act))?;
     check_format(&connection, path)?;
-    // 4 MB of cache for the writer and 2 MB for the reader: current entries are in memory anyway.
+    // 4 MB of cache for the writer and 2 MB for the reader: current entries are in memory anyway. A log of 16 MB:
+    // each page is copied from it into the file once, however often it was changed.
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;
-             PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;",
+             PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;",
         )
         .map_err(failed(&act))?;
     bring_up_to_date(&connection)?;
