@@ -11,11 +11,13 @@ mod claims;
 mod client_certificate;
 mod configuration;
 mod credentials;
+mod distributed_claims;
 mod impersonation;
 pub(crate) mod jwt;
 mod key_set;
 mod legacy_token;
 mod mapping;
+mod oidc_flags;
 pub(crate) mod published;
 mod request_header;
 mod service_account;
@@ -32,6 +34,7 @@ use futures::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
 
+pub use oidc_flags::OidcSettings;
 pub use settings::{AnonymousCondition, AuthenticationSettings, RequestHeaderSettings, SettingsError};
 
 pub(crate) use anonymous::NAME as ANONYMOUS;
@@ -70,7 +73,7 @@ impl Authentication {
             Some(path) => token_file::TokenFile::read(path)?,
             None => token_file::TokenFile::default(),
         };
-        let issuers = jwt::Issuers::read(settings.configuration.as_deref(), own)?;
+        let issuers = jwt::Issuers::read(&settings, own)?;
         let webhook = settings.token_webhook.as_deref().map(token_webhook::TokenWebhook::read).transpose()?;
         let credentials = Followed::new(&credentials::KINDS);
         let verified = claims::Verified::default();

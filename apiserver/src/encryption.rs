@@ -196,6 +196,14 @@ impl Encryption {
         able.map_err(|error| SealError(format!("unable to transform key {key:?}: {error}")))
     }
 
+    /// Whether all key management services that write can do so now; `None` when there are none.
+    pub(crate) fn services_write(&self) -> Option<bool> {
+        let rules = self.0.as_ref()?.rules();
+        let mut services = rules.0.iter().filter(|rule| rule.chain.is_remote()).peekable();
+        services.peek()?;
+        Some(services.all(|rule| rule.chain.writable().is_ok()))
+    }
+
     /// What was stored under a key, in clear.
     ///
     /// # Errors

@@ -97,22 +97,86 @@ fn report(checks: &[(&'static str, bool)], excluded: &[&str]) -> (bool, String) 
     (healthy, report)
 }
 
-/// Names of checks, in the order they are shown; the last is of `/readyz` only.
-const CHECKS: [&str; 4] = ["ping", "log", "etcd", "shutdown"];
+/// What a check looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// That the server answers at all.
+    Answer,
+    /// The store, whichever engine it is: scripts look for `etcd`.
+    Store,
+    /// Key services that writes of encrypted objects need; only where there are some.
+    Keys,
+    /// That requests wait for seats; only where they do.
+    Fairness,
+    /// A server that drains is alive but not ready.
+    Stays,
+}
+
+/// Upstream's names of checks in upstream's order, what each looks at, and whether only `/readyz` has it. Upstream's
+/// start hooks run while it already answers; here what they do is done before the first answer, those in the list
+/// being the ones that do something that this server does, too.
+const CHECKS: &[(&str, Check, bool)] = &[
+    ("ping", Check::Answer, false),
+    ("log", Check::Answer, false),
+    ("etcd", Check::Store, false),
+    ("kms-providers", Check::Keys, false),
+    ("etcd-readiness", Check::Store, true),
+    ("informer-sync", Check::Answer, true),
+    ("poststarthook/start-apiserver-admission-initializer", Check::Answer, false),
+    ("poststarthook/generic-apiserver-start-informers", Check::Answer, false),
+    ("poststarthook/priority-and-fairness-config-consumer", Check::Fairness, false),
+    ("poststarthook/priority-and-fairness-filter", Check::Fairness, false),
+    ("poststarthook/start-apiextensions-informers", Check::Answer, false),
+    ("poststarthook/start-apiextensions-controllers", Check::Answer, false),
+    ("poststarthook/crd-informer-synced", Check::Answer, false),
+    ("poststarthook/start-system-namespaces-controller", Check::Answer, false),
+    ("poststarthook/start-cluster-authentication-info-controller", Check::Answer, false),
+    ("poststarthook/bootstrap-controller", Check::Answer, false),
+    ("poststarthook/rbac/bootstrap-roles", Check::Answer, false),
+    ("poststarthook/scheduling/bootstrap-system-priority-classes", Check::Answer, false),
+    ("poststarthook/priority-and-fairness-config-producer", Check::Fairness, false),
+    ("poststarthook/aggregator-reload-proxy-client-cert", Check::Answer, false),
+    ("poststarthook/start-kube-aggregator-informers", Check::Answer, false),
+    ("poststarthook/apiservice-status-local-available-controller", Check::Answer, false),
+    ("poststarthook/apiservice-status-remote-available-controller", Check::Answer, false),
+    ("poststarthook/apiservice-registration-controller", Check::Answer, false),
+    ("poststarthook/apiservice-discovery-controller", Check::Answer, false),
+    ("poststarthook/kube-apiserver-autoregistration", Check::Answer, false),
+    ("autoregister-completion", Check::Answer, false),
+    ("poststarthook/apiservice-openapi-controller", Check::Answer, false),
+    ("poststarthook/apiservice-openapiv3-controller", Check::Answer, false),
+    ("shutdown", Check::Stays, true),
+];
+
+/// The checks of a path.
+fn of(root: &str) -> impl Iterator<Item = (&'static str, Check)> {
+    let ready = root == "/readyz";
+    CHECKS.iter().filter(move |(_, _, only)| ready || !only).map(|(name, check, _)| (*name, *check))
+}
 
 /// Every path there is for probes.
 pub(crate) fn paths() -> impl Iterator<Item = String> {
     ["/healthz", "/livez", "/readyz"].into_iter().flat_map(|root| {
-        let own = CHECKS.into_iter().take(if root == "/readyz" { 4 } else { 3 });
-        own.map(move |name| format!("{root}/{name}")).chain([root.to_owned()])
+        let own = of(root).filter(|(_, check)| *check != Check::Keys);
+        own.map(move |(name, _)| format!("{root}/{name}")).chain([root.to_owned()])
     })
 }
 
-/// Whether each is well; `etcd` is the store, whichever engine it is: scripts look for
-/// that name. A draining server is alive but not ready.
+/// Whether each is well.
 async fn checks(server: &Server, root: &str) -> Vec<(&'static str, bool)> {
-    let healthy = [true, true, store_answers(server).await, !server.shutdown.is_triggered()];
-    CHECKS.into_iter().zip(healthy).take(if root == "/readyz" { 4 } else { 3 }).collect()
+    let store = store_answers(server).await;
+    let keys = server.store.encryption().services_write();
+    let judged = of(root).filter_map(|(name, check)| {
+        let healthy = match check {
+            Check::Answer => true,
+            Check::Store => store,
+            Check::Keys => keys?,
+            Check::Fairness => server.config.priority_and_fairness.then_some(true)?,
+            Check::Stays => !server.shutdown.is_triggered(),
+        };
+        Some((name, healthy))
+    });
+    judged.collect()
 }
 
 /// Whether the store can be read now: an engine elsewhere may be away while its copies here are whole.
@@ -129,8 +193,10 @@ pub(crate) fn version() -> Value {
         "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
         "gitVersion": concat!("v1.36.0+gantry.", env!("CARGO_PKG_VERSION")),
-        // Set by `cargo xtask` for the binaries it builds.
-        "gitCommit": option_env!("GANTRY_COMMIT").unwrap_or_default(), "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        // Set by `cargo xtask` for the binaries it builds; what else is built says so.
+        "gitCommit": option_env!("GANTRY_COMMIT").unwrap_or("unknown"),
+        "gitTreeState": option_env!("GANTRY_TREE_STATE").unwrap_or("archive"),
+        "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "go1.25", "compiler": "rustc", "platform": format!("linux/{}", architecture()),
     })
 }
@@ -147,6 +213,20 @@ fn architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_told_once_and_some_only_to_those_who_wait() {
+        let names = |root: &str| of(root).map(|(name, _)| name).collect::<Vec<_>>();
+        let ready = names("/readyz");
+        let mut once = ready.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), ready.len());
+        let alive = names("/livez");
+        assert_eq!(alive, names("/healthz"));
+        let only: Vec<_> = ready.into_iter().filter(|name| !alive.contains(name)).collect();
+        assert_eq!(only, ["etcd-readiness", "informer-sync", "shutdown"]);
+    }
 
     #[test]
     fn what_counts_and_what_is_said() {

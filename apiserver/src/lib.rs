@@ -71,7 +71,9 @@ use admission::policy::policies;
 use admission::webhook::{configurations as hooks, namespaces};
 pub use admission::{EventLimit, EventLimitType, Standards, Switches};
 pub use allocators::{Ipv4Range, NODE_PORTS};
-pub use authn::{AnonymousCondition, AuthenticationSettings, RequestHeaderSettings, SettingsError};
+pub use authn::{
+    AnonymousCondition, AuthenticationSettings, OidcSettings, RequestHeaderSettings, SettingsError,
+};
 use call::Server;
 use followed::{Followed, Index};
 use storage::{Store, StoreError};

@@ -14,8 +14,8 @@ mod tokens;
 
 use std::sync::Arc;
 
-use apiserver::LocalService;
 use apiserver::storage::memory::Memory;
+use apiserver::{LocalService, OidcSettings};
 use axum::body::Body;
 use component_base::clock::FakeClock;
 use component_base::rng::Rng;

@@ -8,6 +8,8 @@ mod audit_webhook;
 mod audited;
 #[path = "robustness/fairness.rs"]
 mod fairness;
+#[path = "robustness/given_keys.rs"]
+mod given_keys;
 #[path = "robustness/planted.rs"]
 mod planted;
 #[path = "scene/server.rs"]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+/// The name of the administrator's kubeconfig in a data directory.
+pub const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
 /// Written by `gantry up` for its administrator.
 pub const DEFAULT_ADMIN_KUBECONFIG: &str = "/var/lib/gantry/admin.kubeconfig";
 

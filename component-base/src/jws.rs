@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p521::ecdsa::signature::Verifier as _;
 use ring::digest::{SHA256, digest};
 use ring::signature::{
     self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
@@ -80,9 +81,10 @@ struct Curve {
     coordinate_length: usize,
 }
 
-const CURVES: [Curve; 2] = [
+const CURVES: [Curve; 3] = [
     Curve { name: "P-256", algorithm: "ES256", coordinate_length: 32 },
     Curve { name: "P-384", algorithm: "ES384", coordinate_length: 48 },
+    Curve { name: "P-521", algorithm: "ES512", coordinate_length: 66 },
 ];
 
 /// Algorithms of RSA keys; the first is what a key without `alg` is said to be for.
@@ -159,6 +161,9 @@ impl VerifyingKey {
     pub fn verify(&self, token: &Jws<'_>) -> Result<(), TokenProblem> {
         let message = token.message.as_bytes();
         let verified = match &self.material {
+            Material::Point(curve, point) if token.algorithm == "ES512" && curve.algorithm == "ES512" => {
+                return es512(point, message, &token.signature).ok_or(TokenProblem::Signature);
+            }
             Material::Point(curve, point) if curve.algorithm == token.algorithm => {
                 let algorithm: &dyn VerificationAlgorithm = match curve.algorithm {
                     "ES384" => &signature::ECDSA_P384_SHA384_FIXED,
@@ -200,10 +205,52 @@ impl VerifyingKey {
     }
 }
 
+/// Verifies what ring cannot: it has no curve P-521.
+fn es512(point: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
+    let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()?;
+    key.verify(message, &p521::ecdsa::Signature::from_slice(signature).ok()?).ok()
+}
+
 /// Signs a text with a bootstrap token (HS256), without repeating the text (RFC 7515 appendix F).
 pub fn sign_detached(content: &str, token_id: &str, token_secret: &str) -> String {
     let header = URL_SAFE_NO_PAD.encode(json!({"alg": "HS256", "kid": token_id}).to_string());
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(content));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, token_secret.as_bytes());
     format!("{header}..{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, message.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made with openssl.
+    const ES512: &str = "eyJhbGciOiJFUzUxMiJ9.eyJpc3MiOiJodHRwczovL2kifQ.\
+        AYR7tDEm96yUzHXcb_9j8L9B_ep7zpByLvXqhq5pMGbR0hH165PQgZ4nqIFlUX5dyGDPO_YJp29It9urR0UTznIwAaUl9Ksb7H3YcWtMYd1J\
+        GL5Xt5Xx1z_nVQjHLlCrVs10NGyIAcdpSeP5Sv7MmtIsfDZdqXYqd7jIoE7Ncr4Jidsr";
+
+    #[test]
+    fn a_token_of_the_largest_curve() {
+        let jwk = json!({"kty": "EC", "crv": "P-521",
+            "x": "AaMv5xyTKIiJ8r5nKnJORBYzKRgVqKB3lUwwkd-ruQ2JqU-CXqNfPXpSpK9aNk_3kXacYvkqKHg_RxkmAU2Isz6A",
+            "y": "ATnGDbxVfiAskSaHnSXOsB0yZzbRYFvXes97Vpbdg9-xFYvcEfTdLN6keoVOoHzXS-AUagw3u_-qw7CaLEhPrf-u"});
+        let key = VerifyingKey::from_jwk(&jwk).expect("a key");
+        assert_eq!(key.algorithm(), "ES512");
+        let verify = |token: &str| Jws::parse(token).and_then(|jws| key.verify(&jws));
+        assert_eq!(verify(ES512), Ok(()));
+        let other = ES512.replacen("eyJpc3MiOiJodHRwczovL2kifQ", "eyJpc3MiOiJodHRwczovL2oifQ", 1);
+        let lesser = ES512.replacen("eyJhbGciOiJFUzUxMiJ9", "eyJhbGciOiJFUzM4NCJ9", 1);
+        let (short, _) = ES512.split_at(ES512.len() - 4);
+        for wrong in [other.as_str(), &lesser, short, &format!("{short}AAAA")] {
+            assert_eq!(verify(wrong), Err(TokenProblem::Signature), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_point_that_is_not_on_the_curve_verifies_nothing() {
+        let one = URL_SAFE_NO_PAD.encode([1; 66]);
+        let jwk = json!({"kty": "EC", "crv": "P-521", "x": one, "y": one});
+        let key = VerifyingKey::from_jwk(&jwk).expect("a key");
+        let token = Jws::parse(ES512).expect("a token");
+        assert_eq!(key.verify(&token), Err(TokenProblem::Signature));
+    }
 }

@@ -225,11 +225,14 @@ async fn local(verb: Verb, globals: &Globals) -> Result<Outcome, Verb> {
     }
 }
 
-async fn dispatch(verb: Verb, globals: Globals) -> Outcome {
+async fn dispatch(verb: Verb, mut globals: Globals) -> Outcome {
     let verb = match local(verb, &globals).await {
         Ok(outcome) => return outcome,
         Err(verb) => verb,
     };
+    if let Verb::Encryption(command) = &verb {
+        globals.kubeconfig = command.kubeconfig().or(globals.kubeconfig);
+    }
     let connection = &Connection::open(globals).await?;
     let running: Running<'_> = match verb {
         Verb::Apply(arguments) => Box::pin(apply::run(connection, arguments)),

@@ -96,8 +96,8 @@ fn load(store: &Store, files: &[PathBuf]) -> Result<()> {
         if images.is_empty() {
             bail!("{} holds no image", path.display());
         }
-        for image in images {
-            println!("loaded {}", image.repo_tags.first().unwrap_or(&image.id));
+        for loaded in images {
+            println!("loaded {}", loaded.shown());
         }
     }
     Ok(())

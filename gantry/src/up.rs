@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use apiserver::encryption::Encryption;
 use apiserver::storage::{Store, embedded, etcd};
 use client::informer::Informers;
+use client::kubeconfig::ADMIN_KUBECONFIG;
 use component_base::clock::{RealClock, SharedClock};
 use component_base::rng::Rng;
 use component_base::shutdown::Shutdown;
@@ -159,7 +160,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
     .await?;
     let address = server.address.unwrap_or(config.bind);
     let url = format!("https://{}", reachable(address, config));
-    let kubeconfig = data_dir.path("admin.kubeconfig");
+    let kubeconfig = data_dir.path(ADMIN_KUBECONFIG);
     let kubeconfigs: Vec<PathBuf> =
         std::iter::once(kubeconfig.clone()).chain(config.kubeconfig_out.clone()).collect();
     write_kubeconfigs(&pki, &kubeconfigs, &url)?;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use store::{Changes, Store};
+pub use store::{Changes, Loaded, Store};
 
 use crate::stages::{self, ImageService};
 

@@ -592,7 +592,7 @@ fn a_loaded_image_runs() {
         ]);
         let images = world.directory.path().join("node/images");
         let store = node_agent::images::Store::open(&images, RealClock::shared()).unwrap();
-        let image = store.load(archive.as_slice(), None).unwrap().remove(0);
+        let image = store.load(archive.as_slice(), None).unwrap().remove(0).image;
         let mut container = world.container("i-0", "echo /* /d/*; read x");
         container.layers = image.layers;
         container.stdin = true;

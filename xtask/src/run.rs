@@ -125,16 +125,18 @@ fn build_release() -> Result<PathBuf> {
         "-C",
         "relocation-model=static",
     ])?;
-    if let Some(commit) = commit()? {
-        command.env("GANTRY_COMMIT", commit);
+    if let Some(commit) = git(&["rev-parse", "HEAD"])? {
+        let changes = git(&["status", "--porcelain"])?;
+        let state = if changes.is_some_and(|changes| changes.is_empty()) { "clean" } else { "dirty" };
+        command.env("GANTRY_COMMIT", commit).env("GANTRY_TREE_STATE", state);
     }
     run(&mut command)?;
     Ok(crate::target_dir()?.join("release/gantry"))
 }
 
-/// The commit that is checked out, for `kubectl version` to show; `None` where this is no repository.
-fn commit() -> Result<Option<String>> {
-    let answer = Command::new("git").current_dir(crate::root()?).args(["rev-parse", "HEAD"]).output();
+/// What git says of this checkout, for `kubectl version` to show; `None` where this is no repository.
+fn git(arguments: &[&str]) -> Result<Option<String>> {
+    let answer = Command::new("git").current_dir(crate::root()?).args(arguments).output();
     let answer = answer.ok().filter(|answer| answer.status.success());
     Ok(answer.map(|answer| String::from_utf8_lossy(&answer.stdout).trim().to_owned()))
 }

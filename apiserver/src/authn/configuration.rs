@@ -16,6 +16,10 @@ const GROUP: &str = "apiserver.config.k8s.io/";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha1"];
 const MOST_ISSUERS: usize = 64;
 
+/// What signatures can be made with.
+pub(super) const ALGORITHMS: [&str; 9] =
+    ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+
 /// A configuration that has been checked.
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
@@ -41,6 +45,8 @@ pub(super) struct Issuer {
     /// PEM; empty for the machine's own trust.
     pub(super) authority: String,
     pub(super) audiences: Vec<String>,
+    /// What its tokens may be signed with.
+    pub(super) algorithms: Vec<String>,
     pub(super) mapping: Mapping,
 }
 
@@ -238,7 +244,8 @@ fn issuer(config: JwtAuthenticator, field: &str, own: &str, causes: &mut Vec<Cau
         "" => format!("{}/.well-known/openid-configuration", url.trim_end_matches('/')),
         other => other.to_owned(),
     };
-    Some(Issuer { url, discovery_url, authority: certificate_authority, audiences, mapping })
+    let algorithms = ALGORITHMS.map(str::to_owned).to_vec();
+    Some(Issuer { url, discovery_url, authority: certificate_authority, audiences, algorithms, mapping })
 }
 
 fn check_url(url: &str, field: &str, causes: &mut Vec<Cause>) {

@@ -14,14 +14,13 @@ use serde_json::Value;
 use super::bearer_token::own_audiences;
 use super::claims::{audiences as audiences_of, date, unverified_issuer};
 use super::configuration::{Anonymous, Configuration, Issuer};
-use super::key_set::KeySet;
-use super::settings::SettingsError;
+use super::distributed_claims::Distributed;
+use super::key_set::{Documents, KeySet};
+use super::settings::{AuthenticationSettings, SettingsError};
 use super::{Known, Outcome};
 use crate::call::Server;
 use crate::followed_file::{Look, What, follow};
 
-/// What signatures can be verified. ES512 cannot: the library has no curve P-521.
-const ALGORITHMS: [&str; 8] = ["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "PS384", "PS512"];
 /// Issuers' clocks may be ahead by this much (go-oidc).
 const EARLY: SignedDuration = SignedDuration::from_mins(5);
 
@@ -30,6 +29,17 @@ const EARLY: SignedDuration = SignedDuration::from_mins(5);
 struct Trusted {
     issuer: Issuer,
     keys: KeySet,
+    documents: Documents,
+    /// Claims of its tokens that others have.
+    distributed: Distributed,
+}
+
+impl Trusted {
+    fn new(issuer: Issuer) -> Result<Self, String> {
+        let documents = Documents::new(&issuer.authority)?;
+        let keys = KeySet::new(documents.clone(), issuer.url.clone(), issuer.discovery_url.clone());
+        Ok(Self { issuer, keys, documents, distributed: Distributed::default() })
+    }
 }
 
 /// What a file says.
@@ -49,11 +59,18 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
-    /// Reads a file; without one nobody is trusted. `own` is the issuer of service-account tokens.
-    pub(super) fn read(path: Option<&Path>, own: &str) -> Result<Self, SettingsError> {
-        let loaded = match path {
-            None => Loaded::default(),
-            Some(path) => {
+    /// Reads the file, or takes the one issuer that settings have; without either nobody is trusted. `own` is the
+    /// issuer of service-account tokens.
+    pub(super) fn read(settings: &AuthenticationSettings, own: &str) -> Result<Self, SettingsError> {
+        let path = settings.configuration.as_deref();
+        let loaded = match (path, &settings.oidc) {
+            (None, None) => Loaded::default(),
+            (None, Some(oidc)) => {
+                let issuer = oidc.issuer(own)?;
+                let trusted = Trusted::new(issuer).map_err(SettingsError::Issuer)?;
+                Loaded { trusted: vec![trusted], ..Loaded::default() }
+            }
+            (Some(path), _) => {
                 let text = std::fs::read_to_string(path)
                     .map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
                 load(text, own).map_err(|detail| SettingsError::Content { path: path.to_owned(), detail })?
@@ -86,8 +103,7 @@ impl Issuers {
 
 fn load(text: String, own: &str) -> Result<Loaded, String> {
     let Configuration { issuers, anonymous } = Configuration::parse(&text, own)?;
-    let trust = |issuer: Issuer| KeySet::new(&issuer).map(|keys| Trusted { issuer, keys });
-    let trusted = issuers.into_iter().map(trust).collect::<Result<_, _>>()?;
+    let trusted = issuers.into_iter().map(Trusted::new).collect::<Result<_, _>>()?;
     Ok(Loaded { text, trusted, anonymous })
 }
 
@@ -110,18 +126,39 @@ pub(super) async fn authenticate(server: &Server, token: &str, audiences: &[Stri
         return Ok(None);
     };
     let Some(audiences) = own_audiences(server, audiences) else { return Ok(None) };
-    let jws = Jws::parse(token).map_err(|problem| format!("oidc: verify token: {problem}"))?;
-    check(&jws.claims, &trusted.issuer.audiences, server.clock.now())
-        .map_err(|problem| format!("oidc: verify token: {problem}"))?;
-    if !ALGORITHMS.contains(&jws.algorithm.as_str()) {
-        let algorithm = &jws.algorithm;
-        return Err(format!(
-            "oidc: verify token: oidc: id token signed with unsupported algorithm, expected {ALGORITHMS:?} got {algorithm:?}"
-        ));
+    let Trusted { issuer, keys, documents, distributed } = trusted;
+    let rules = Rules { audiences: &issuer.audiences, algorithms: &issuer.algorithms };
+    let claims = rules.verify(server, token, keys).await;
+    let mut claims = claims.map_err(|problem| format!("oidc: verify token: {problem}"))?;
+    if let Some(claim) = issuer.mapping.groups_claim() {
+        let elsewhere = distributed.expand(server, (documents, &rules), token, (claim, &mut claims)).await;
+        elsewhere.map_err(|problem| format!("oidc: could not expand distributed claims: {problem}"))?;
     }
-    trusted.keys.verify(server, &jws).await.map_err(|problem| format!("oidc: verify token: {problem}"))?;
-    let user = trusted.issuer.mapping.user(&jws.claims)?;
+    let user = issuer.mapping.user(&claims)?;
     Ok(Some(Known { user, audiences }))
+}
+
+/// What is asked of tokens besides a signature that verifies.
+pub(super) struct Rules<'a> {
+    audiences: &'a [String],
+    algorithms: &'a [String],
+}
+
+impl Rules<'_> {
+    /// The claims of a token that is good now and signed with one of these keys.
+    pub(super) async fn verify(&self, server: &Server, token: &str, keys: &KeySet) -> Result<Value, String> {
+        let jws = Jws::parse(token).map_err(|problem| problem.to_string())?;
+        // Before the claims: what cannot be signed is not expired, it is nobody's.
+        if !self.algorithms.contains(&jws.algorithm) {
+            return Err(format!(
+                "oidc: id token signed with unsupported algorithm, expected {:?} got {:?}",
+                self.algorithms, jws.algorithm
+            ));
+        }
+        check(&jws.claims, self.audiences, server.clock.now())?;
+        keys.verify(server, &jws).await?;
+        Ok(jws.claims)
+    }
 }
 
 /// Audience and times, as go-oidc checks them.

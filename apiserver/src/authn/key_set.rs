@@ -1,18 +1,18 @@
 //! The keys of an issuer: found through its discovery document, kept, and asked for again when a token is signed by
 //! one that is not known.
 //!
-//! Entry point: [`KeySet::verify`].
+//! Entry points: [`KeySet::verify`], and [`Documents`] for whatever else an issuer has.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use component_base::jws::{Jws, VerifyingKey};
 use http::Request;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::configuration::Issuer;
 use crate::call::Server;
-use crate::transport::{Client, tls};
+use crate::transport::{Client, TOO_LATE, tls};
 
 /// An issuer is not asked again sooner: forged tokens must not become its problem.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -21,10 +21,42 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// No document about keys is larger.
 const MAX_BYTES: usize = 1 << 20;
 
+/// The way to issuers that one authority signed for.
+#[derive(Debug, Clone)]
+pub(super) struct Documents(Client);
+
+impl Documents {
+    /// Believes this authority (PEM), or those of this machine when there is none.
+    pub(super) fn new(authority: &str) -> Result<Self, String> {
+        Ok(Self(Client::new(tls(authority.as_bytes(), None)?, None)))
+    }
+
+    /// What stands at a URL; `request` is for it.
+    pub(super) async fn fetch(
+        &self,
+        server: &Server,
+        url: &str,
+        request: http::request::Builder,
+    ) -> Result<Bytes, String> {
+        if !url.starts_with("https://") {
+            return Err(format!("Get {url:?}: expected an https URL"));
+        }
+        let answer = tokio::select! {
+            answer = self.0.exchange(request, None, MAX_BYTES) => answer,
+            () = server.clock.sleep(TIMEOUT) => Err(TOO_LATE.to_owned()),
+        };
+        let (code, bytes) = answer.map_err(|problem| format!("Get {url:?}: {problem}"))?;
+        if !code.is_success() {
+            return Err(format!("{url:?}: {code}"));
+        }
+        Ok(bytes)
+    }
+}
+
 /// Where keys are, and those that are known.
 #[derive(Debug)]
 pub(super) struct KeySet {
-    client: Client,
+    documents: Documents,
     issuer: String,
     discovery_url: String,
     known: Mutex<Known>,
@@ -39,13 +71,8 @@ struct Known {
 
 impl KeySet {
     /// Nothing known yet.
-    pub(super) fn new(issuer: &Issuer) -> Result<Self, String> {
-        Ok(Self {
-            client: Client::new(tls(issuer.authority.as_bytes(), None)?, None),
-            issuer: issuer.url.clone(),
-            discovery_url: issuer.discovery_url.clone(),
-            known: Mutex::default(),
-        })
+    pub(super) fn new(documents: Documents, issuer: String, discovery_url: String) -> Self {
+        Self { documents, issuer, discovery_url, known: Mutex::default() }
     }
 
     /// Whether the issuer signed the token.
@@ -82,18 +109,7 @@ impl KeySet {
     }
 
     async fn document(&self, server: &Server, url: &str) -> Result<Value, String> {
-        if !url.starts_with("https://") {
-            return Err(format!("Get {url:?}: expected an https URL"));
-        }
-        let asked = self.client.exchange(Request::get(url), None, MAX_BYTES);
-        let answer = tokio::select! {
-            answer = asked => answer,
-            () = server.clock.sleep(TIMEOUT) => Err("context deadline exceeded".to_owned()),
-        };
-        let (code, bytes) = answer.map_err(|problem| format!("Get {url:?}: {problem}"))?;
-        if !code.is_success() {
-            return Err(format!("{url:?}: {code}"));
-        }
+        let bytes = self.documents.fetch(server, url, Request::get(url)).await?;
         serde_json::from_slice(&bytes).map_err(|error| format!("{url:?}: {error}"))
     }
 }

@@ -185,6 +185,14 @@ impl Mapping {
         Some(Self { username: username?, groups, uid, extra, required, claim_rules, user_rules: compiled })
     }
 
+    /// The claim that groups come from, if it is one.
+    pub(super) fn groups_claim(&self) -> Option<&str> {
+        match &self.groups {
+            Some(Source::Claim { name, .. }) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The user that claims make.
     ///
     /// # Errors

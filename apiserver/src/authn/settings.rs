@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use super::OidcSettings;
+
 /// Upstream's `--token-auth-file`, `--requestheader-*` and so on.
 #[derive(Debug, Clone)]
 pub struct AuthenticationSettings {
@@ -11,6 +13,8 @@ pub struct AuthenticationSettings {
     pub token_file: Option<PathBuf>,
     /// Issuers of tokens and anonymous requests (`--authentication-config`), in YAML.
     pub configuration: Option<PathBuf>,
+    /// One issuer without a file (`--oidc-*`); a configuration file counts alone.
+    pub oidc: Option<OidcSettings>,
     /// A kubeconfig that leads to whoever reviews tokens (`--authentication-token-webhook-config-file`).
     pub token_webhook: Option<PathBuf>,
     /// Which headers of front proxies say who is asking.
@@ -79,6 +83,7 @@ impl Default for AuthenticationSettings {
         Self {
             token_file: None,
             configuration: None,
+            oidc: None,
             token_webhook: None,
             request_header: RequestHeaderSettings::default(),
             anonymous: Some(
@@ -110,4 +115,7 @@ pub enum SettingsError {
         /// What is wrong.
         detail: String,
     },
+    /// An issuer that settings name cannot be used.
+    #[error("the issuer of tokens: {0}")]
+    Issuer(String),
 }

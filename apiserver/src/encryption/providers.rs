@@ -155,6 +155,11 @@ impl Chain {
         }
     }
 
+    /// Whether a key management service writes.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self.0.first(), Some(Provider::Kms(_)))
+    }
+
     /// Whether writing works now; only a KMS may be unable to.
     pub(super) fn writable(&self) -> Result<(), ProviderError> {
         match self.0.first() {

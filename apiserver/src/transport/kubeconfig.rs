@@ -1,8 +1,10 @@
 //! A server that a kubeconfig names: its current context says where it is, whom to believe there and what to show.
+//! Files that it names are looked at again while the server runs, as client-go does: tokens and certificates in them
+//! are renewed by others.
 //!
 //! Entry points: [`Remote::read`], [`Remote::post`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use component_base::clock::SharedClock;
 use component_base::tls::any_server;
 use http::{HeaderValue, Request, StatusCode, Uri};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{Client, Shown, TOO_LATE, tls_with, verifier};
@@ -20,11 +23,70 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Ways to get credentials, and to a server, that need another program or server first.
 const REFUSED: [(&str, &str); 3] = [("user", "exec"), ("user", "auth-provider"), ("cluster", "proxy-url")];
 
+/// Between looks at files (client-go's for tokens).
+const LOOK: Duration = Duration::from_mins(1);
+
 /// A server and how it is spoken to.
 #[derive(Debug)]
 pub(crate) struct Remote {
     url: String,
+    sections: Sections,
+    current: Mutex<Current>,
+}
+
+/// What a kubeconfig says of the server and of who speaks to it.
+#[derive(Debug)]
+struct Sections {
+    cluster: Value,
+    user: Value,
+    /// Where files are whose paths do not begin at the root.
+    folder: PathBuf,
+}
+
+/// What stands in the sections or in the files they name.
+#[derive(PartialEq)]
+struct Material {
+    authority: Vec<u8>,
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    authorization: Option<HeaderValue>,
+}
+
+/// How the server is spoken to at the moment.
+struct Current {
+    material: Material,
     client: Client,
+    /// When the files were looked at, by the monotonic clock.
+    looked: Option<Duration>,
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Current").field("looked", &self.looked).finish_non_exhaustive()
+    }
+}
+
+impl Sections {
+    fn material(&self) -> Result<Material, String> {
+        let file = |section: &Value, key: &str| content(section, key, &self.folder);
+        Ok(Material {
+            authority: file(&self.cluster, "certificate-authority")?,
+            certificate: file(&self.user, "client-certificate")?,
+            key: file(&self.user, "client-key")?,
+            authorization: credentials(&self.user, &self.folder)?,
+        })
+    }
+
+    fn client(&self, material: &Material) -> Result<Client, String> {
+        let judge = match self.cluster["insecure-skip-tls-verify"] == true {
+            true => any_server(),
+            false => verifier(&material.authority)?,
+        };
+        let Material { certificate, key, authorization, .. } = material;
+        let shown = (!certificate.is_empty()).then_some(Shown { certificate, key });
+        let name = self.cluster["tls-server-name"].as_str().map(str::to_owned);
+        Ok(Client::new(tls_with(judge, shown)?, name).authorized(authorization.clone()))
+    }
 }
 
 impl Remote {
@@ -57,16 +119,36 @@ impl Remote {
         if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("https" | "http"))) {
             return Err(format!("the cluster's server must be an https:// URL, not {url:?}"));
         }
-        let file = |section: &Value, key: &str| content(section, key, folder);
-        let judge = match cluster["insecure-skip-tls-verify"] == true {
-            true => any_server(),
-            false => verifier(&file(&cluster, "certificate-authority")?)?,
-        };
-        let (certificate, key) = (file(&user, "client-certificate")?, file(&user, "client-key")?);
-        let shown = (!certificate.is_empty()).then_some(Shown { certificate: &certificate, key: &key });
-        let name = cluster["tls-server-name"].as_str().map(str::to_owned);
-        let client = Client::new(tls_with(judge, shown)?, name).authorized(credentials(&user, folder)?);
-        Ok(Self { url: url.to_owned(), client })
+        let url = url.to_owned();
+        let sections = Sections { cluster, user, folder: folder.to_owned() };
+        let material = sections.material()?;
+        let client = sections.client(&material)?;
+        Ok(Self { url, sections, current: Mutex::new(Current { material, client, looked: None }) })
+    }
+
+    /// How the server is spoken to now. What cannot be used in a changed file leaves all as it was.
+    fn client(&self, now: Duration) -> Client {
+        let mut current = self.current.lock();
+        if current.looked.is_none_or(|looked| now.saturating_sub(looked) >= LOOK) {
+            current.looked = Some(now);
+            match self.sections.material() {
+                Ok(material) if material == current.material => {}
+                Ok(material) => match self.sections.client(&material) {
+                    Ok(client) => (current.material, current.client) = (material, client),
+                    Err(problem) => self.unusable(&problem),
+                },
+                Err(problem) => self.unusable(&problem),
+            }
+        }
+        current.client.clone()
+    }
+
+    fn unusable(&self, problem: &str) {
+        tracing::warn!(
+            url = self.url,
+            problem,
+            "a file that its kubeconfig names is not usable; the former content stays"
+        );
     }
 
     /// One that nobody listens at.
@@ -95,8 +177,9 @@ impl Remote {
         let url = format!("{}{query}timeout={span}", self.url);
         let named = |error: String| format!("Post {url:?}: {error}");
         let request = Request::post(&url);
+        let client = self.client(clock.monotonic());
         tokio::select! {
-            answer = self.client.exchange(request, Some(document), MAX_BYTES) => answer.map_err(named),
+            answer = client.exchange(request, Some(document), MAX_BYTES) => answer.map_err(named),
             () = clock.sleep(timeout) => Err(named(TOO_LATE.to_owned())),
         }
     }
@@ -157,12 +240,49 @@ mod tests {
     }
 
     #[test]
+    fn files_are_looked_at_again() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        let identity = || {
+            let made = rcgen::generate_simple_self_signed(vec!["me".to_owned()]).expect("a certificate");
+            (made.cert.pem(), made.signing_key.serialize_pem())
+        };
+        let (certificate, key) = identity();
+        write("crt", &certificate);
+        write("key", &key);
+        write("token", "one\n");
+        let text = "{clusters: [{name: c, cluster: {server: 'https://h', insecure-skip-tls-verify: true}}], current-context: x, \
+             contexts: [{name: x, context: {cluster: c, user: u}}], \
+             users: [{name: u, user: {tokenFile: token, client-certificate: crt, client-key: key}}]}";
+        let remote = Remote::parse(text.as_bytes(), folder.path()).expect("a kubeconfig");
+        let at = |seconds: u64| {
+            let client = remote.client(Duration::from_secs(seconds));
+            let token = client.authorization.expect("a token").to_str().expect("text").to_owned();
+            (token, remote.current.lock().material.certificate.clone())
+        };
+        let first = ("Bearer one".to_owned(), certificate.into_bytes());
+        assert_eq!(at(100), first);
+        write("token", "two");
+        assert_eq!(at(159), first, "not before a minute is over");
+        assert_eq!(at(160).0, "Bearer two");
+        let (certificate, key) = identity();
+        write("crt", &certificate);
+        write("key", "half of a k");
+        assert_eq!(at(220).1, first.1, "what cannot be used changes nothing");
+        write("key", &key);
+        assert_eq!(at(280).1, certificate.as_bytes());
+        std::fs::remove_file(folder.path().join("token")).expect("gone");
+        assert_eq!(at(340).0, "Bearer two");
+    }
+
+    #[test]
     fn a_kubeconfig_says_where_and_who() {
         const OPEN: &str = "{server: 'https://h/x', insecure-skip-tls-verify: true}";
         let header = |user: &str| {
             let remote = read_text(OPEN, user).expect(user);
             assert_eq!(remote.url, "https://h/x");
-            remote.client.authorization.map(|value| value.to_str().expect("text").to_owned())
+            let client = remote.client(Duration::ZERO);
+            client.authorization.map(|value| value.to_str().expect("text").to_owned())
         };
         assert_eq!(header("{}"), None);
         assert_eq!(header("{token: t}").as_deref(), Some("Bearer t"));

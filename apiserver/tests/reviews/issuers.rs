@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use component_base::clock::RealClock;
 use component_base::jws::VerifyingKey;
 use component_base::tls::SubjectNames;
@@ -38,7 +38,10 @@ impl Elsewhere {
                 let mut stream = acceptor.accept(stream).await.expect("a handshake");
                 let mut request = vec![0; 8192];
                 let length = stream.read(&mut request).await.expect("a request");
-                let body = serving.answer(&String::from_utf8_lossy(&request[..length])).to_string();
+                let body = match serving.answer(&String::from_utf8_lossy(&request[..length])) {
+                    Value::String(token) => token,
+                    document => document.to_string(),
+                };
                 let answer = format!(
                     "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                     body.len()
@@ -61,6 +64,12 @@ impl Elsewhere {
                     self.pki.token_keys().public().iter().map(VerifyingKey::to_jwk).collect();
                 json!({"keys": keys})
             }
+            "/claims" if request.to_ascii_lowercase().contains("authorization: bearer opened") => {
+                self.token(&json!({"roles": ["far"]})).into()
+            }
+            "/claims" => "closed".into(),
+            "/expired" => self.token(&json!({"roles": ["far"], "exp": 1})).into(),
+            "/without" => self.token(&json!({"roles": null})).into(),
             _ if request.contains("SubjectAccessReview") => {
                 let known = request.to_ascii_lowercase().contains("authorization: bearer shown");
                 json!({"status": {"allowed": known && request.contains("\"user\":\"olga\"")}})
@@ -87,6 +96,7 @@ impl Elsewhere {
         for (key, value) in change.as_object().expect("an object") {
             claims[key] = value.clone();
         }
+        claims.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
         self.pki.token_keys().sign(&claims).expect("signed")
     }
 }
@@ -171,6 +181,15 @@ async fn tokens_of_an_issuer() {
         ),
         ("expired", issuer.token(&json!({"exp": 1})), "oidc: token is expired"),
         ("against a rule", issuer.token(&json!({"hd": "x"})), "not ours"),
+        (
+            "of no algorithm",
+            format!(
+                "{}.{}.",
+                URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
+                URL_SAFE_NO_PAD.encode(json!({"iss": issuer.url, "sub": "jane"}).to_string())
+            ),
+            "signed with unsupported algorithm",
+        ),
         ("forged", stranger.token(&json!({"iss": issuer.url})), "failed to verify signature"),
         ("of nobody trusted", stranger.token(&json!({})), "invalid bearer token"),
     ] {
@@ -195,6 +214,62 @@ async fn tokens_of_an_issuer() {
         }
     }
     assert_eq!(name, "new:jane");
+}
+
+#[tokio::test]
+async fn groups_that_another_server_has() {
+    let issuer = Elsewhere::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let text =
+        issuer.configuration("").replace("{expression: 'claims.roles'}", "{claim: roles, prefix: 'g:'}");
+    let configured = write(&directory.path().join("authentication.yaml"), &text);
+    let world = world_with(|config| config.authentication.configuration = configured).await;
+    let token = |path: &str, access: &str| {
+        let source = json!({"endpoint": format!("{}{path}", issuer.url), "access_token": access});
+        issuer.token(&json!({"roles": null, "_claim_names": {"roles": "s"}, "_claim_sources": {"s": source}}))
+    };
+    let far = token("/claims", "opened");
+    let groups = json!(["g:far", "system:authenticated"]);
+    for _ in 0..2 {
+        assert_eq!(world.holder(&far).await.expect("known")["groups"], groups);
+    }
+    let asked = issuer.asked.load(Ordering::Relaxed);
+    assert_eq!(asked, 5, "discovery and keys for both tokens, and the claim once");
+    world.clock.advance(Duration::from_secs(11));
+    assert_eq!(world.holder(&far).await.expect("known")["groups"], groups);
+    assert_eq!(issuer.asked.load(Ordering::Relaxed), asked + 1, "a claim is remembered for ten seconds");
+    for (path, access, expected) in [
+        ("/claims", "", "malformed token"),
+        ("/expired", "opened", "verify distributed claim token: oidc: token is expired"),
+        ("/without", "opened", "did not contain claim: roles"),
+    ] {
+        let why = world.why(&token(path, access), json!([])).await;
+        let expected =
+            |why: &str| why.contains("could not expand distributed claims") && why.contains(expected);
+        assert!(why.as_str().is_some_and(expected), "{path}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_flags_name() {
+    let issuer = Elsewhere::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let flags = OidcSettings {
+        issuer_url: issuer.url.clone(),
+        client_id: "gantry".to_owned(),
+        authority: write(&directory.path().join("ca.crt"), &issuer.pki.authority_pem()),
+        groups_claim: Some("roles".to_owned()),
+        ..OidcSettings::default()
+    };
+    let (plain, mut elliptic) = (flags.clone(), flags);
+    elliptic.signing_algorithms = vec!["ES256".to_owned()];
+    let world = world_with(|config| config.authentication.oidc = Some(elliptic)).await;
+    let jane = world.holder(&issuer.token(&json!({}))).await.expect("known");
+    assert_eq!(jane["username"], format!("{}#jane", issuer.url));
+    assert_eq!(jane["groups"], json!(["dev", "system:authenticated"]));
+    let world = world_with(|config| config.authentication.oidc = Some(plain)).await;
+    let why = world.why(&issuer.token(&json!({})), json!([])).await;
+    assert!(why.as_str().is_some_and(|why| why.contains("expected [\"RS256\"] got \"ES256\"")), "{why}");
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ struct State {
     listeners: Vec<Listener>,
 }
 
+#[derive(Clone)]
 struct Kind {
     served: Served,
     view: Option<Informer<Metadata>>,
@@ -95,11 +96,14 @@ impl Kinds {
     /// Calls `listener` for everything present and for every change of every kind, now or later served.
     pub fn on_change(&self, listener: impl Fn(&Arc<ApiResource>, &Change<Metadata>) + Send + Sync + 'static) {
         let listener: Listener = Arc::new(listener);
-        let mut state = self.0.state.lock();
-        for kind in state.kinds.values() {
-            kind.tell(&listener);
-        }
-        state.listeners.push(listener);
+        // Listeners may ask for kinds themselves: none is called while the set is locked. Who is registered before
+        // a kind comes is told of it by whoever brings it, all others find it here.
+        let present: Vec<Kind> = {
+            let mut state = self.0.state.lock();
+            state.listeners.push(Arc::clone(&listener));
+            state.kinds.values().cloned().collect()
+        };
+        present.iter().for_each(|kind| kind.tell(&listener));
     }
 
     async fn follow(self, definitions: Informer<Definition>, clock: SharedClock, rng: Rng) {
@@ -143,17 +147,22 @@ impl Kinds {
     fn set(&self, wanted: impl Iterator<Item = Served>) {
         let mut state = self.0.state.lock();
         let mut before = std::mem::take(&mut state.kinds);
+        let mut begun = Vec::new();
         for served in wanted {
             let place = (served.resource.group.clone(), served.resource.plural.clone());
             let known = before.remove(&place).filter(|kind| kind.served == served);
             let kind = known.unwrap_or_else(|| {
                 let kind = Kind { view: self.view(&served), served };
-                state.listeners.iter().for_each(|listener| kind.tell(listener));
+                begun.push(kind.clone());
                 kind
             });
             state.kinds.insert(place, kind);
         }
+        let listeners = state.listeners.clone();
         drop(state);
+        for kind in begun {
+            listeners.iter().for_each(|listener| kind.tell(listener));
+        }
         for kind in before.into_values() {
             if let Some(view) = kind.view {
                 view.stop();
@@ -177,5 +186,64 @@ impl Kind {
             listener(&resource, change);
             true
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use client::transport;
+    use component_base::clock::FakeClock;
+    use component_base::user::UserInfo;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Has one object, and nothing happens to it.
+    fn server() -> kube::Client {
+        let service = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            if request.uri().query().is_some_and(|query| query.contains("watch")) {
+                return std::future::pending().await;
+            }
+            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": {"resourceVersion": "2"}, "items": [{"kind": "PartialObjectMetadata",
+                "apiVersion": "meta.k8s.io/v1", "metadata": {"namespace": "n", "name": "a", "resourceVersion": "1"}}]});
+            Ok::<_, Infallible>(http::Response::new(kube::client::Body::from(list.to_string().into_bytes())))
+        });
+        transport::in_process(service, UserInfo::component("me", &[]))
+    }
+
+    #[tokio::test]
+    async fn listeners_may_ask_for_kinds() {
+        let (clock, shutdown) = (FakeClock::at(jiff::Timestamp::UNIX_EPOCH), Shutdown::new());
+        let informers = Informers::new(server(), clock, Rng::seeded(1), shutdown.clone());
+        let shared = Shared { informers, state: Mutex::default(), ready: watch::Sender::new(true) };
+        let kinds = Kinds(Arc::new(shared));
+        let served = |plural: &str| Served {
+            resource: ApiResource {
+                group: String::new(),
+                version: "v1".to_owned(),
+                api_version: "v1".to_owned(),
+                kind: plural.to_owned(),
+                plural: plural.to_owned(),
+            },
+            namespaced: true,
+            watchable: true,
+        };
+        kinds.set([served("ones")].into_iter());
+        let view = kinds.0.state.lock().kinds.values().find_map(|kind| kind.view.clone()).expect("a view");
+        view.synced().await;
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (telling, asked) = (Arc::clone(&heard), kinds.clone());
+        kinds.on_change(move |resource, _| {
+            telling.lock().push((resource.plural.clone(), asked.0.state.is_locked(), asked.all().len()));
+        });
+        assert_eq!(*heard.lock(), [("ones".to_owned(), false, 1)]);
+        kinds.set([served("ones"), served("twos")].into_iter());
+        let view = kinds.0.state.lock().kinds.values().filter_map(|kind| kind.view.clone()).next_back();
+        view.expect("another view").synced().await;
+        assert_eq!(*heard.lock(), [("ones".to_owned(), false, 1), ("twos".to_owned(), false, 2)]);
+        shutdown.trigger();
     }
 }

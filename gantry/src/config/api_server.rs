@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use apiserver::audit::{Format, LogOptions, Options, WebhookOptions};
-use apiserver::{AuthenticationSettings, RequestHeaderSettings};
+use apiserver::{AuthenticationSettings, OidcSettings, RequestHeaderSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,33 @@ pub struct ApiServer {
     /// Issuers of tokens and anonymous requests: an AuthenticationConfiguration, followed while running.
     #[arg(long, value_name = "FILE")]
     pub authentication_config: Option<PathBuf>,
+    /// An issuer of tokens, without such a file.
+    #[arg(long, value_name = "URL")]
+    pub oidc_issuer_url: Option<String>,
+    /// The audience that its tokens must have.
+    #[arg(long, value_name = "ID")]
+    pub oidc_client_id: Option<String>,
+    /// Whom to believe at the issuer, in PEM [default: this machine's authorities].
+    #[arg(long, value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// The claim that names the user [default: sub].
+    #[arg(long, value_name = "CLAIM")]
+    pub oidc_username_claim: Option<String>,
+    /// What names of users begin with; `-` is nothing [default: the issuer and `#`, but nothing for `email`].
+    #[arg(long, value_name = "PREFIX")]
+    pub oidc_username_prefix: Option<String>,
+    /// The claim that holds the user's groups.
+    #[arg(long, value_name = "CLAIM")]
+    pub oidc_groups_claim: Option<String>,
+    /// What names of groups begin with.
+    #[arg(long, value_name = "PREFIX")]
+    pub oidc_groups_prefix: Option<String>,
+    /// What its tokens may be signed with [default: RS256].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub oidc_signing_algs: Vec<String>,
+    /// A claim that must have a value; may be repeated.
+    #[arg(long, value_name = "CLAIM=VALUE", value_delimiter = ',')]
+    pub oidc_required_claim: Vec<String>,
     /// A kubeconfig that leads to a webhook that reviews tokens.
     #[arg(long, value_name = "FILE")]
     pub authentication_token_webhook_config_file: Option<PathBuf>,
@@ -95,6 +122,15 @@ impl ApiServer {
             authorization_config: self.authorization_config.or(other.authorization_config),
             token_auth_file: self.token_auth_file.or(other.token_auth_file),
             authentication_config: self.authentication_config.or(other.authentication_config),
+            oidc_issuer_url: self.oidc_issuer_url.or(other.oidc_issuer_url),
+            oidc_client_id: self.oidc_client_id.or(other.oidc_client_id),
+            oidc_ca_file: self.oidc_ca_file.or(other.oidc_ca_file),
+            oidc_username_claim: self.oidc_username_claim.or(other.oidc_username_claim),
+            oidc_username_prefix: self.oidc_username_prefix.or(other.oidc_username_prefix),
+            oidc_groups_claim: self.oidc_groups_claim.or(other.oidc_groups_claim),
+            oidc_groups_prefix: self.oidc_groups_prefix.or(other.oidc_groups_prefix),
+            oidc_signing_algs: first(self.oidc_signing_algs, other.oidc_signing_algs),
+            oidc_required_claim: first(self.oidc_required_claim, other.oidc_required_claim),
             authentication_token_webhook_config_file: self
                 .authentication_token_webhook_config_file
                 .or(other.authentication_token_webhook_config_file),
@@ -157,10 +193,43 @@ impl ApiServer {
         Ok(Options { policy_file: self.audit_policy_file.clone(), log, webhook })
     }
 
+    /// The issuer that flags name, if they do.
+    fn oidc(&self) -> Result<Option<OidcSettings>> {
+        let required = self.oidc_required_claim.iter().map(|pair| {
+            let (claim, value) = pair
+                .split_once('=')
+                .with_context(|| format!("--oidc-required-claim {pair}: must be CLAIM=VALUE"))?;
+            Ok((claim.to_owned(), value.to_owned()))
+        });
+        let settings = OidcSettings {
+            issuer_url: self.oidc_issuer_url.clone().unwrap_or_default(),
+            client_id: self.oidc_client_id.clone().unwrap_or_default(),
+            authority: self.oidc_ca_file.clone(),
+            username_claim: self.oidc_username_claim.clone(),
+            username_prefix: self.oidc_username_prefix.clone(),
+            groups_claim: self.oidc_groups_claim.clone(),
+            groups_prefix: self.oidc_groups_prefix.clone(),
+            signing_algorithms: self.oidc_signing_algs.clone(),
+            required_claims: required.collect::<Result<_>>()?,
+        };
+        if settings == OidcSettings::default() {
+            return Ok(None);
+        }
+        if self.authentication_config.is_some() {
+            bail!("authentication-config file and oidc-* flags are mutually exclusive");
+        }
+        if settings.issuer_url.is_empty() || settings.client_id.is_empty() {
+            bail!(
+                "oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set"
+            );
+        }
+        Ok(Some(settings))
+    }
+
     /// Who may be who.
     ///
     /// # Errors
-    /// When a life of tokens is no duration, or out of bounds.
+    /// When a life of tokens is no duration, or out of bounds, or settings of an issuer do not go together.
     pub fn authentication(&self) -> Result<AuthenticationSettings> {
         const SHORTEST: i64 = 60 * 60;
         const LONGEST: i64 = 1 << 32;
@@ -182,6 +251,7 @@ impl ApiServer {
             extend_expiration: self.service_account_extend_token_expiration.unwrap_or(true),
             token_file: self.token_auth_file.clone(),
             configuration: self.authentication_config.clone(),
+            oidc: self.oidc()?,
             token_webhook: self.authentication_token_webhook_config_file.clone(),
             request_header: RequestHeaderSettings {
                 allowed_names: first(self.requestheader_allowed_names.clone(), usual.allowed_names),
@@ -198,4 +268,35 @@ impl ApiServer {
 /// The first list that says something.
 fn first(list: Vec<String>, other: Vec<String>) -> Vec<String> {
     if list.is_empty() { other } else { list }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_an_issuer_go_together() {
+        let text = |text: &str| Some(text.to_owned());
+        let whole = ApiServer {
+            oidc_issuer_url: text("https://i"),
+            oidc_client_id: text("c"),
+            oidc_required_claim: vec!["hd=x".to_owned()],
+            ..ApiServer::default()
+        };
+        assert_eq!(ApiServer::default().oidc().expect("none"), None);
+        let settings = whole.oidc().expect("good").expect("an issuer");
+        assert_eq!(settings.required_claims, [("hd".to_owned(), "x".to_owned())].into());
+        for (wrong, expected) in [
+            (ApiServer { oidc_client_id: None, ..whole.clone() }, "must be specified together"),
+            (
+                ApiServer { oidc_groups_claim: text("g"), ..ApiServer::default() },
+                "must be specified together",
+            ),
+            (ApiServer { authentication_config: Some("f".into()), ..whole.clone() }, "mutually exclusive"),
+            (ApiServer { oidc_required_claim: vec!["hd".to_owned()], ..whole }, "must be CLAIM=VALUE"),
+        ] {
+            let problem = wrong.oidc().expect_err(expected).to_string();
+            assert!(problem.contains(expected), "{problem}");
+        }
+    }
 }

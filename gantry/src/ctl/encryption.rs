@@ -2,8 +2,10 @@
 //!
 //! Upstream has no tool for this. Both speak to the server, so they work from elsewhere, for administrators.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use client::kubeconfig::ADMIN_KUBECONFIG;
 use component_base::clock::RealClock;
 use http::Method;
 use serde_json::Value;
@@ -21,17 +23,33 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Show what is encrypted, with which keys, and whether all that is stored is.
-    Status,
+    Status(Place),
     /// Make a new key, encrypt everything with it, history included, and drop the old one when nothing needs it. The
     /// cluster goes on meanwhile. Snapshots taken before need the old key: keep a copy of its file as long as them.
-    Rotate,
+    Rotate(Place),
+}
+
+/// Which cluster.
+#[derive(clap::Args)]
+pub struct Place {
+    /// The data directory of a cluster on this machine, to speak as its administrator.
+    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Command {
+    /// The kubeconfig of the cluster that is asked for by its data directory.
+    pub fn kubeconfig(&self) -> Option<PathBuf> {
+        let (Self::Status(place) | Self::Rotate(place)) = self;
+        place.data_dir.as_ref().map(|directory| directory.join(ADMIN_KUBECONFIG))
+    }
 }
 
 /// Shows or rotates.
 pub async fn run(connection: &Connection, command: Command) -> Outcome {
     match command {
-        Command::Status => show(&connection.get(PATH).await?),
-        Command::Rotate => {
+        Command::Status(_) => show(&connection.get(PATH).await?),
+        Command::Rotate(_) => {
             connection.raw(Method::POST, PATH, None).await?;
             let status = loop {
                 let status = connection.get(PATH).await?;

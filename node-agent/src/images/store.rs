@@ -47,6 +47,22 @@ struct Entry {
     loaded: Timestamp,
 }
 
+/// What an archive brought.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The image, which may have had names before.
+    pub image: Image,
+    /// The names this archive gave it.
+    pub names: Vec<String>,
+}
+
+impl Loaded {
+    /// The names that came with it, or else its id.
+    pub fn shown(&self) -> String {
+        if self.names.is_empty() { self.image.id.clone() } else { self.names.join(", ") }
+    }
+}
+
 /// The images of a node. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -92,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// When the archive is damaged or incomplete, a digest does not match, or the disk is full.
-    pub fn load(&self, archive: impl Read, name: Option<&str>) -> Result<Vec<Image>, ImageError> {
+    pub fn load(&self, archive: impl Read, name: Option<&str>) -> Result<Vec<Loaded>, ImageError> {
         let name = name.map(Reference::parse).transpose()?;
         let _lock = self.lock()?;
         let tmp = self.dir.join("tmp");
@@ -109,22 +125,27 @@ impl Store {
         archive: impl Read,
         name: Option<&Reference>,
         tmp: &Path,
-    ) -> Result<Vec<Image>, ImageError> {
+    ) -> Result<Vec<Loaded>, ImageError> {
         let mut table = self.table()?;
-        let mut ids = Vec::new();
+        let mut added = Vec::new();
         for found in load::read(archive, tmp)? {
-            ids.push(self.add(&mut table, &found, name, tmp)?);
+            let own = found.references.iter().chain(name.filter(|_| found.references.is_empty()));
+            let names: Vec<String> = own.map(Reference::to_string).collect();
+            added.push((self.add(&mut table, &found, &names, tmp)?, names));
         }
         self.publish(&table)?;
-        let entry = |id: &String| table.images.get(id).map(|entry| self.image(&table, id, entry));
-        Ok(ids.iter().filter_map(entry).collect())
+        let loaded = added.into_iter().filter_map(|(id, names)| {
+            let image = table.images.get(&id).map(|entry| self.image(&table, &id, entry))?;
+            Some(Loaded { image, names })
+        });
+        Ok(loaded.collect())
     }
 
     fn add(
         &self,
         table: &mut Table,
         found: &Found,
-        name: Option<&Reference>,
+        names: &[String],
         tmp: &Path,
     ) -> Result<String, ImageError> {
         let id = sha256(&found.config_bytes);
@@ -147,8 +168,8 @@ impl Store {
         }
         self.write_blob(&found.config_bytes)?;
         let digest = self.write_blob(&found.manifest_bytes)?;
-        for reference in found.references.iter().chain(name.filter(|_| found.references.is_empty())) {
-            table.refs.insert(reference.to_string(), id.clone());
+        for name in names {
+            table.refs.insert(name.clone(), id.clone());
         }
         let entry = Entry { digest, size, layers, config: found.config.clone(), loaded: self.clock.now() };
         table.images.insert(id.clone(), entry);

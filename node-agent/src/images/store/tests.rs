@@ -101,9 +101,9 @@ fn docker_archives_in_every_wrapping() {
     for archive in [gzip(&plain), zstd, plain] {
         let (_node, store) = store();
         let loaded = store.load(archive.as_slice(), None).unwrap();
-        assert_eq!(loaded[0].repo_tags, ["docker.io/library/web:v1"]);
+        assert_eq!(loaded[0].image.repo_tags, ["docker.io/library/web:v1"]);
         let found = store.get("web:v1").unwrap().unwrap();
-        assert_eq!(found, loaded[0]);
+        assert_eq!(found, loaded[0].image);
         assert_eq!(found.config.cmd, ["/bin/web"]);
         assert!(found.config.entrypoint.is_empty());
         assert_eq!(fs::read(found.layers[0].join("bin/web")).unwrap(), b"one");
@@ -122,8 +122,8 @@ fn oci_layouts_choose_the_platform_and_check_digests() {
     }
     let (_node, store) = store();
     let loaded = store.load(oci_archive(&layers(), |_| {}).as_slice(), None).unwrap();
-    assert_eq!(loaded[0].repo_tags, ["example.com/team/web:v1"]);
-    assert_eq!(fs::read(loaded[0].layers[1].join("etc/conf")).unwrap(), b"two");
+    assert_eq!(loaded[0].image.repo_tags, ["example.com/team/web:v1"]);
+    assert_eq!(fs::read(loaded[0].image.layers[1].join("etc/conf")).unwrap(), b"two");
     let spoilt = oci_archive(&layers(), |bytes| bytes[20] ^= 1);
     assert!(matches!(store.load(spoilt.as_slice(), None), Err(ImageError::Digest { .. })));
 }
@@ -153,8 +153,8 @@ fn layers_are_shared_and_go_with_the_last_image() {
     let (_node, store) = store();
     let base = layers();
     let more = [base.clone(), vec![tar_of(&[("x", b"3")])]].concat();
-    let first = store.load(docker_archive("base", &base).as_slice(), None).unwrap().remove(0);
-    let second = store.load(docker_archive("more", &more).as_slice(), None).unwrap().remove(0);
+    let first = store.load(docker_archive("base", &base).as_slice(), None).unwrap().remove(0).image;
+    let second = store.load(docker_archive("more", &more).as_slice(), None).unwrap().remove(0).image;
     assert_eq!(first.layers, second.layers[..2]);
     store.tag("base", "example.com/b:1").unwrap();
     store.remove("base").unwrap();
@@ -168,12 +168,24 @@ fn layers_are_shared_and_go_with_the_last_image() {
 }
 
 #[test]
+fn a_load_tells_the_names_it_brought() {
+    if !root_only() {
+        return;
+    }
+    let (_node, store) = store();
+    let load =
+        |name: &str| store.load(docker_archive(name, &layers()).as_slice(), None).unwrap().remove(0).shown();
+    assert_eq!(load("a:1"), "docker.io/library/a:1");
+    assert_eq!(load("b:2"), "docker.io/library/b:2", "not that of the first load of the same image");
+}
+
+#[test]
 fn images_of_containers_stay() {
     if !root_only() {
         return;
     }
     let (node, store) = store();
-    let image = store.load(docker_archive("web", &layers()).as_slice(), None).unwrap().remove(0);
+    let image = store.load(docker_archive("web", &layers()).as_slice(), None).unwrap().remove(0).image;
     let pod = PodDir::of(node.path(), "uid");
     fs::create_dir_all(pod.container("c-0")).unwrap();
     let record = ContainerRecord {
