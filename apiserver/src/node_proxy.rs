@@ -22,7 +22,7 @@ use http_body_util::BodyDataStream;
 
 use crate::admission::admit_connection;
 use crate::call::{Call, parse};
-use crate::request::query_pairs;
+use crate::request::{query_pairs, truth};
 use crate::{output, relay};
 
 pub(crate) use dial::{Nodes, dial};
@@ -31,33 +31,24 @@ pub(crate) use target::Target;
 use target::container;
 
 /// Query options of `log` that the node understands.
-const LOG_OPTIONS: [&str; 9] = [
-    "follow",
-    "previous",
-    "sinceSeconds",
-    "sinceTime",
-    "timestamps",
-    "tailLines",
-    "limitBytes",
-    "stream",
-    "insecureSkipTLSVerifyBackend",
-];
+const LOG_OPTIONS: [&str; 5] = ["sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"];
+/// Those that are on or off.
+const LOG_FLAGS: [&str; 4] = ["follow", "previous", "timestamps", "insecureSkipTLSVerifyBackend"];
 
 /// `pods/log`.
 pub(crate) async fn log(call: &Arc<Call>, pairs: Vec<(String, String)>) -> Result<Response<Body>, Status> {
     let pod = parse(&call.entry(&call.info.name).await?.bytes)?;
     let wanted = value(&pairs, "container");
-    let container =
-        container(&pod, wanted, target::Need::Log { previous: value(&pairs, "previous") == "true" })?;
+    let previous = is_set(&pairs, "previous");
+    let container = container(&pod, wanted, target::Need::Log { previous })?;
     let Some(target) = Target::of(call, &pod).await? else {
         // Not scheduled yet: there is nothing to read (upstream answers an empty body).
         return Ok(output::text(StatusCode::OK, String::new()));
     };
-    let kept: Vec<(&str, &str)> = pairs
-        .iter()
-        .filter(|(key, _)| LOG_OPTIONS.contains(&key.as_str()))
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect();
+    let options = pairs.iter().filter(|(key, _)| LOG_OPTIONS.contains(&key.as_str()));
+    let flags = LOG_FLAGS.into_iter().filter(|name| is_set(&pairs, name)).map(|name| (name, "true"));
+    let kept: Vec<(&str, &str)> =
+        options.map(|(key, value)| (key.as_str(), value.as_str())).chain(flags).collect();
     let (namespace, name) = (&call.info.namespace, &call.info.name);
     let path = with_query(format!("/containerLogs/{namespace}/{name}/{container}"), &kept);
     let answer =
@@ -122,7 +113,7 @@ fn stream_path(call: &Call, pod: &serde_json::Value, pairs: &[(String, String)])
     let container = container(pod, value(pairs, "container"), target::Need::Stream)?;
     let mut query: Vec<(&str, &str)> = Vec::new();
     for (theirs, ours) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
-        if matches!(value(pairs, theirs), "true" | "1") {
+        if is_set(pairs, theirs) {
             query.push((ours, "1"));
         }
     }
@@ -143,6 +134,11 @@ fn stream_path(call: &Call, pod: &serde_json::Value, pairs: &[(String, String)])
 
 fn value<'a>(pairs: &'a [(String, String)], key: &str) -> &'a str {
     pairs.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str())
+}
+
+/// Whether an option that is on or off is on, as upstream reads a query: named, and not said to be off.
+fn is_set(pairs: &[(String, String)], key: &str) -> bool {
+    pairs.iter().find(|(k, _)| k == key).is_some_and(|(_, v)| truth(v))
 }
 
 /// A path with a form-encoded query.

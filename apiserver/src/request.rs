@@ -315,7 +315,7 @@ impl Options {
 }
 
 /// Go's conversion of query strings: everything but `false` and `0` is true.
-fn truth(value: &str) -> bool {
+pub(crate) fn truth(value: &str) -> bool {
     !matches!(value.to_ascii_lowercase().as_str(), "false" | "0")
 }
 
