@@ -84,7 +84,10 @@ pub(super) fn definition(schema: Schema<'static>, descriptions: &Descriptions, d
     if !properties.is_empty() {
         out.insert("properties".to_owned(), Value::Object(properties));
     }
-    let required: Vec<&str> = schema.fields().filter(|f| f.required()).map(FieldRef::name).collect();
+    let mut required: Vec<FieldRef<'_>> = schema.fields().filter(|field| field.required()).collect();
+    // Tags follow the order in which upstream declares fields.
+    required.sort_by_key(|field| field.tag());
+    let required: Vec<&str> = required.into_iter().map(FieldRef::name).collect();
     if !required.is_empty() {
         out.insert("required".to_owned(), json!(required));
     }
@@ -147,18 +150,17 @@ fn special(short_name: &str, dialect: Dialect) -> Option<Map<String, Value>> {
 
 fn property(field: FieldRef<'static>, description: Option<String>, dialect: Dialect) -> Value {
     let mut out = value_schema(field.schema(), dialect);
-    if dialect == Dialect::V3 && out.contains_key("$ref") {
-        // Siblings of a reference are ignored in 3.0, so it is wrapped, as upstream's documents have it.
-        out = Map::from_iter([("allOf".to_owned(), json!([Value::Object(out)]))]);
+    let zero = || zero(field.schema(), field.omits_empty()).filter(|_| !field.is_pointer());
+    // Documents of 2.0 name no defaults.
+    let default = field.default().and_then(|text| serde_json::from_str(text).ok()).or_else(zero);
+    let default = default.filter(|_| dialect == Dialect::V3);
+    if dialect == Dialect::V3 && (description.is_some() || default.is_some()) {
+        wrap_reference(&mut out);
     }
     if let Some(text) = description {
         out.insert("description".to_owned(), Value::from(text));
     }
-    // Documents of 2.0 name no defaults.
-    let default = field.default().filter(|_| dialect == Dialect::V3);
-    if let Some(default) = default.and_then(|text| serde_json::from_str(text).ok()) {
-        out.insert("default".to_owned(), default);
-    }
+    out.extend(default.map(|default| ("default".to_owned(), default)));
     if let Some(list_type) = field.marked_list_type() {
         let word = match list_type {
             ListType::Atomic => "atomic",
@@ -187,6 +189,35 @@ fn property(field: FieldRef<'static>, description: Option<String>, dialect: Dial
     Value::Object(out)
 }
 
+/// Siblings of a reference are ignored in 3.0, so it is wrapped, as upstream's documents have it.
+fn wrap_reference(schema: &mut Map<String, Value>) {
+    if let Some(reference) = schema.remove("$ref") {
+        schema.insert("allOf".to_owned(), json!([{"$ref": reference}]));
+    }
+}
+
+/// What a value becomes that Go holds directly, when it is not given; what reads itself has no such value.
+fn zero(schema: Schema<'static>, is_omitted: bool) -> Option<Value> {
+    match schema.ty() {
+        Type::Object(_) => Some(json!({})),
+        Type::String if !is_omitted => Some(json!("")),
+        Type::Int32 | Type::Int64 | Type::Number if !is_omitted => Some(json!(0)),
+        Type::Bool if !is_omitted => Some(json!(false)),
+        _ => None,
+    }
+}
+
+/// What lists and maps consist of.
+fn element(schema: Option<Schema<'static>>, dialect: Dialect) -> Map<String, Value> {
+    let Some(schema) = schema else { return Map::new() };
+    let mut out = value_schema(schema, dialect);
+    if let Some(default) = zero(schema, false).filter(|_| dialect == Dialect::V3) {
+        wrap_reference(&mut out);
+        out.insert("default".to_owned(), default);
+    }
+    out
+}
+
 fn value_schema(schema: Schema<'static>, dialect: Dialect) -> Map<String, Value> {
     let form = match schema.ty() {
         Type::String | Type::Duration => json!({"type": "string"}),
@@ -196,12 +227,10 @@ fn value_schema(schema: Schema<'static>, dialect: Dialect) -> Map<String, Value>
         Type::Bool => json!({"type": "boolean"}),
         Type::Bytes => json!({"type": "string", "format": "byte"}),
         Type::List(_) => {
-            let items = schema.items().map(|items| value_schema(items, dialect)).unwrap_or_default();
-            json!({"type": "array", "items": items})
+            json!({"type": "array", "items": element(schema.items(), dialect)})
         }
         Type::Map(_) => {
-            let values = schema.values().map(|values| value_schema(values, dialect)).unwrap_or_default();
-            json!({"type": "object", "additionalProperties": values})
+            json!({"type": "object", "additionalProperties": element(schema.values(), dialect)})
         }
         _ => target(schema).map(|name| dialect.reference(name)).unwrap_or_default(),
     };

@@ -66,9 +66,14 @@ const LIST: [Parameter; 10] = [
     ("watch", "boolean", "Stream changes instead of answering with a list."),
 ];
 const PRETTY: Parameter = ("pretty", "string", "If `true`, the answer is indented.");
-const DELETE: [Parameter; 4] = [
+const DELETE: [Parameter; 5] = [
     ("dryRun", "string", "With `All`, the request is processed but nothing is stored."),
     ("gracePeriodSeconds", "integer", "Seconds until the object is gone; 0 means at once."),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+        "Delete even what cannot be read from the store.",
+    ),
     ("orphanDependents", "boolean", "Superseded by propagationPolicy."),
     ("propagationPolicy", "string", "What happens to dependents: Orphan, Background or Foreground."),
 ];
@@ -140,7 +145,35 @@ pub(super) fn items(kind: &Kind, dialect: Dialect) -> BTreeMap<String, Value> {
     items.insert(collection, row.collection());
     items.insert(object, row.object());
     items.retain(|_, item| item.as_object().is_some_and(|item| item.keys().any(|key| key != "parameters")));
+    items.values_mut().filter_map(Value::as_object_mut).for_each(share_parameters);
     items
+}
+
+/// Parameters that all operations of a path have belong to the path.
+fn share_parameters(item: &mut Map<String, Value>) {
+    let key = |parameter: &Value| (parameter["name"].clone(), parameter["in"].clone());
+    let of = |operation: &Value| operation["parameters"].as_array().cloned().unwrap_or_default();
+    let operations = || item.iter().filter(|(key, _)| *key != "parameters").map(|(_, operation)| operation);
+    let mut shared = operations().next().map(of).unwrap_or_default();
+    shared.retain(|parameter| {
+        let has = |operation| of(operation).iter().any(|other| key(other) == key(parameter));
+        parameter["in"] != "body" && operations().all(has)
+    });
+    if shared.is_empty() {
+        return;
+    }
+    let is_own = |parameter: &Value| !shared.iter().any(|other| key(other) == key(parameter));
+    for operation in item.iter_mut().filter(|(key, _)| *key != "parameters").map(|(_, operation)| operation) {
+        let own: Vec<Value> = of(operation).into_iter().filter(is_own).collect();
+        match operation.as_object_mut() {
+            Some(operation) if own.is_empty() => drop(operation.remove("parameters")),
+            _ => operation["parameters"] = Value::Array(own),
+        }
+    }
+    if let Value::Array(all) = item.entry("parameters").or_insert_with(|| json!([])) {
+        all.append(&mut shared);
+        all.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    }
 }
 
 struct Row<'a> {
@@ -211,7 +244,7 @@ impl<'a> Row<'a> {
             self.add(&mut item, "post", &create, self.kind.namespaced());
         }
         if self.serves("deletecollection") {
-            let query = [&LIST[1..8], &DELETE[..]].concat();
+            let query = [&LIST[1..9], &DELETE[..]].concat();
             let delete = Operation {
                 query,
                 body: Some(DELETE_OPTIONS.into()),

@@ -26,7 +26,7 @@ struct Service {
 impl Service {
     /// The service at a document's path; `None` if there is none.
     fn of(path: &str) -> Option<Self> {
-        let objects: &[&str] = &["application/json", "application/yaml"];
+        let objects = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
         let (id, tag, about, answer) = match path.split('/').collect::<Vec<_>>().as_slice() {
             ["api"] => {
                 ("getCoreAPIVersions".into(), "core".into(), "Versions of the core group.", "APIVersions")

@@ -142,3 +142,45 @@ fn the_encoding_is_what_the_caller_reads() {
         assert_eq!(openapi.serve(path, Protobuf).unwrap().content_type, media);
     }
 }
+
+/// As upstream's documents have them (`api/openapi-spec/v3`).
+#[test]
+fn parameters_and_defaults_stand_where_upstream_puts_them() {
+    let document = OpenApi::new(api::kinds::builtin()).serve("/openapi/v3/apis/apps/v1", Encoding::Json);
+    let document = parsed(&document.unwrap());
+    let names = |owner: &Value| -> Vec<String> {
+        let parameters = owner["parameters"].as_array().into_iter().flatten();
+        parameters.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let item = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
+    assert_eq!(names(item), ["name", "namespace", "pretty"]);
+    assert_eq!(names(&item["get"]), [""; 0]);
+    assert_eq!(names(&item["patch"]), ["dryRun", "fieldManager", "fieldValidation", "force"]);
+    let across = &document["paths"]["/apis/apps/v1/deployments"];
+    assert_eq!((names(across).len(), names(&across["get"]).len()), (11, 0));
+    let delete = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments"]["delete"];
+    assert!(names(delete).contains(&"timeoutSeconds".to_owned()));
+    assert_eq!(delete["requestBody"].get("required"), None);
+
+    let schemas = &document["components"]["schemas"];
+    let cases = [
+        ("apps.v1.Deployment", "spec", json!({})),
+        ("apps.v1.DeploymentSpec", "replicas", Value::Null),
+        ("apps.v1.DeploymentCondition", "type", json!("")),
+        ("apps.v1.DeploymentCondition", "lastUpdateTime", Value::Null),
+        ("apps.v1.DeploymentCondition", "reason", Value::Null),
+        ("apps.v1.ReplicaSetStatus", "replicas", json!(0)),
+        ("core.v1.ContainerPort", "protocol", json!("TCP")),
+    ];
+    for (definition, field, expect) in cases {
+        let property = &schemas[format!("io.k8s.api.{definition}")]["properties"][field];
+        assert_eq!(property["default"], expect, "{definition} {field}");
+    }
+    let list = &schemas["io.k8s.api.apps.v1.DeploymentList"]["properties"]["items"]["items"];
+    assert_eq!(list["default"], json!({}));
+    assert_eq!(list["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.apps.v1.Deployment");
+    let command = &schemas["io.k8s.api.core.v1.Container"]["properties"]["command"]["items"];
+    assert_eq!(command, &json!({"type": "string", "default": ""}));
+    let required = &schemas["io.k8s.api.apps.v1.DeploymentCondition"]["required"];
+    assert_eq!(required, &json!(["type", "status"]));
+}
