@@ -78,6 +78,37 @@ const DELETE: [Parameter; 5] = [
     ("propagationPolicy", "string", "What happens to dependents: Orphan, Background or Foreground."),
 ];
 
+const COMMAND: Parameter = ("command", "string", "The program and its arguments, one each.");
+const CONTAINER: Parameter = ("container", "string", "Which container; not needed where there is one.");
+const STREAMS: [Parameter; 4] = [
+    ("stderr", "boolean", "Forward what is written to standard error."),
+    ("stdin", "boolean", "Forward to standard input."),
+    ("stdout", "boolean", "Forward what is written to standard output."),
+    ("tty", "boolean", "Give a terminal."),
+];
+const LOG: [Parameter; 8] = [
+    ("follow", "boolean", "Go on with what is written later."),
+    ("insecureSkipTLSVerifyBackend", "boolean", "Trust any certificate of the node."),
+    ("limitBytes", "integer", "Most bytes in the answer."),
+    ("previous", "boolean", "Of the container before its last restart."),
+    ("sinceSeconds", "integer", "Only what was written in so many seconds."),
+    ("stream", "string", "Which streams: All, Stdout or Stderr."),
+    ("tailLines", "integer", "Most lines, from the end."),
+    ("timestamps", "boolean", "Begin lines with their time."),
+];
+
+/// Query parameters of what connects or reads along.
+fn options(subresource: &str) -> Vec<Parameter> {
+    match subresource {
+        "attach" => [&[CONTAINER], &STREAMS[..]].concat(),
+        "exec" => [&[COMMAND, CONTAINER], &STREAMS[..]].concat(),
+        "log" => [&[CONTAINER], &LOG[..]].concat(),
+        "portforward" => vec![("ports", "integer", "Ports of the pod, for WebSockets.")],
+        "proxy" => vec![("path", "string", "Where the request goes.")],
+        _ => Vec::new(),
+    }
+}
+
 /// Definitions the row's operations speak of.
 pub(super) fn definitions(kind: &Kind) -> Vec<&str> {
     let mut names: Vec<&str> = vec![STATUS, DELETE_OPTIONS, PATCH, WATCH_EVENT, &kind.definition];
@@ -339,7 +370,9 @@ impl<'a> Row<'a> {
             operation.suffix.push_str(suffix);
             if stream {
                 (operation.action, operation.verb, operation.infix) = ("connect", "connect", title(method));
-                (operation.query, operation.body, operation.answer) = (Vec::new(), None, None);
+                (operation.query, operation.body, operation.answer) = (options(&sub.name), None, None);
+            } else if sub.name == "log" {
+                operation.query = options(&sub.name);
             } else if matches!(*verb, "create" | "update") {
                 operation.body = definition.clone();
                 operation.query = WRITE.to_vec();

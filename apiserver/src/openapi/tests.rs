@@ -162,6 +162,14 @@ fn parameters_and_defaults_stand_where_upstream_puts_them() {
     assert!(names(delete).contains(&"timeoutSeconds".to_owned()));
     assert_eq!(delete["requestBody"].get("required"), None);
 
+    let core =
+        parsed(&OpenApi::new(api::kinds::builtin()).serve("/openapi/v3/api/v1", Encoding::Json).unwrap());
+    let pod = "/api/v1/namespaces/{namespace}/pods/{name}";
+    let exec = ["command", "container", "name", "namespace", "stderr", "stdin", "stdout", "tty"];
+    assert_eq!(names(&core["paths"][format!("{pod}/exec")]), exec);
+    assert_eq!(names(&core["paths"][format!("{pod}/portforward")]), ["name", "namespace", "ports"]);
+    assert_eq!(names(&core["paths"][format!("{pod}/log")]).len(), 12);
+
     let schemas = &document["components"]["schemas"];
     let cases = [
         ("apps.v1.Deployment", "spec", json!({})),
