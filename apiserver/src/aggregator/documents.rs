@@ -97,17 +97,17 @@ pub(super) fn keep_only(server: &Server, known: &Delegations) {
     }
 }
 
-/// The OpenAPI 3.0 document of a delegated version, which its server writes; `None` if the path names none, or the
-/// server cannot write it so.
+/// The OpenAPI 3.0 document of a delegated version, which its server writes, in the encoding that it answers with;
+/// `None` if the path names none.
 pub(crate) async fn openapi_v3(server: &Server, path: &str, encoding: Encoding) -> Option<Document> {
     let group_version = path.strip_prefix("/openapi/v3/apis/")?;
     let delegation = super::find(server, &format!("/apis/{group_version}"))?;
     let remote = of(server, &delegation)?;
     let url = remote.v3.as_deref()?;
-    let media_type = encoding.v3_media_type();
-    match proxy::get(server, &delegation, url, media_type).await {
-        Ok((StatusCode::OK, media, body)) if media.starts_with(media_type) => {
-            Some(Document::plain(media_type, body.to_vec()))
+    match proxy::get(server, &delegation, url, encoding.v3_media_type()).await {
+        Ok((StatusCode::OK, media, body)) => {
+            let encoding = if media.contains("protobuf") { Encoding::Protobuf } else { Encoding::Json };
+            Some(Document::plain(encoding.v3_media_type(), body.to_vec()))
         }
         _ => None,
     }
