@@ -23,7 +23,7 @@ use http_body_util::BodyDataStream;
 use crate::admission::admit_connection;
 use crate::call::{Call, parse};
 use crate::request::{query_pairs, truth};
-use crate::{output, relay};
+use crate::{authz, output, relay};
 
 pub(crate) use dial::{Nodes, dial};
 pub(crate) use forward::proxy;
@@ -70,6 +70,7 @@ pub(crate) async fn stream(call: &Arc<Call>, mut request: Request<Body>) -> Resu
     let headers = request.headers().clone();
     let method = request.method().clone();
     drop(request);
+    may_create(call).await?;
     admit_connection(call, &pairs).await?;
     let pod = parse(&call.entry(&call.info.name).await?.bytes)?;
     let path = stream_path(call, &pod, &pairs)?;
@@ -100,6 +101,13 @@ pub(crate) async fn stream(call: &Arc<Call>, mut request: Request<Body>) -> Resu
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();
     Ok(response)
+}
+
+/// A WebSocket begins with a GET, but who may only read may run nothing: the right to create is asked for, too
+/// (upstream since 1.35).
+async fn may_create(call: &Call) -> Result<(), Status> {
+    let wish = authz::Attributes { verb: "create", ..authz::Attributes::of(&call.info, None) };
+    authz::authorize(&call.server, &call.user, &wish).await.permit(&call.user, &wish)
 }
 
 fn stream_path(call: &Call, pod: &serde_json::Value, pairs: &[(String, String)]) -> Result<String, Status> {

@@ -119,7 +119,8 @@ impl Request<'_> {
             items(&pod["spec"], "volumes").flat_map(|volume| items(&volume["projected"], "sources"));
         self.demand(!sources.any(|s| !s["clusterTrustBundle"].is_null()), &refers("clustertrustbundles"))?;
         let claims = items(&pod["spec"], "volumes").any(|volume| !volume["persistentVolumeClaim"].is_null());
-        self.demand(!claims, &refers("persistentvolumeclaims"))
+        self.demand(!claims, &refers("persistentvolumeclaims"))?;
+        self.demand(is_empty(&pod["spec"]["resourceClaims"]), &refers("resourceclaims"))
     }
 
     async fn mirror_owner(&self) -> Result<(), Status> {
@@ -202,6 +203,10 @@ impl Request<'_> {
                 let (a, b) = (&new["spec"]["taints"], &old["spec"]["taints"]);
                 let same = a == b || (is_empty(a) && is_empty(b));
                 self.demand(same, &format!("node {node:?} is not allowed to modify taints"))?;
+                // An owner that is gone would have the garbage collector delete the node.
+                let (a, b) = (&new["metadata"]["ownerReferences"], &old["metadata"]["ownerReferences"]);
+                let same = a == b || (is_empty(a) && is_empty(b));
+                self.demand(same, &format!("node {node:?} is not allowed to modify ownerReferences"))?;
                 let forbidden = labels::forbidden(new, old);
                 self.demand(forbidden.is_empty(), &format!("is not allowed to modify labels: {forbidden}"))
             }

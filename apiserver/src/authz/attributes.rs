@@ -69,7 +69,9 @@ impl Selectors {
         if !matches!(verb, "list" | "watch" | "deletecollection") {
             return None;
         }
-        let text = |key: &str| pairs.iter().find(|(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str());
+        // Of several values the first counts, even an empty one: it is the one that is served.
+        let first = |key: &str| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        let text = |key: &str| first(key).filter(|value| !value.is_empty());
         let (field, label) = (text("fieldSelector"), text("labelSelector"));
         (field.is_some() || label.is_some())
             .then(|| Self::parse(field.unwrap_or_default(), label.unwrap_or_default()))
@@ -80,6 +82,31 @@ impl Selectors {
         Self {
             field: FieldSelector::parse(field).unwrap_or_default(),
             label: LabelSelector::parse(label).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Options, query_pairs};
+
+    /// A name that is allowed must not hide a list of all: what is judged is what is served.
+    #[test]
+    fn the_selector_that_is_judged_is_the_one_that_is_served() {
+        for (query, pinned) in [
+            ("fieldSelector=metadata.name=a", Some("a")),
+            ("fieldSelector=&fieldSelector=metadata.name=a", None),
+            ("fieldSelector=metadata.name=a&fieldSelector=", Some("a")),
+            ("fieldSelector=metadata.name=a&fieldSelector=metadata.name=b", Some("a")),
+            ("fieldSelector=metadata.name!=a", None),
+            ("", None),
+        ] {
+            let pairs = query_pairs(&format!("/api?{query}").parse().expect("a uri")).expect("pairs");
+            let judged = Selectors::of_query("list", &pairs).unwrap_or_default().field;
+            let served = Options::parse("list", &pairs).expect("options").field_selector;
+            assert_eq!(judged.exact("metadata.name"), pinned, "{query}");
+            assert_eq!(judged, FieldSelector::parse(&served).expect("a selector"), "{query}");
         }
     }
 }

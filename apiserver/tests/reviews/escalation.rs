@@ -170,3 +170,96 @@ async fn what_one_has_may_be_given_away() {
     let tries = [role, share].map(|what| Try { friend: 0, cluster: false, update: false, name: 0, what });
     assert_eq!(play(&tries).await, 2);
 }
+
+/// Whoever may list one secret is shown that one, however the wish is written.
+#[tokio::test]
+async fn a_name_that_may_be_listed_hides_no_others() {
+    let world = world().await;
+    for name in ["one", "two"] {
+        world.ask(&admin(), "/api/v1/namespaces/default/secrets", json!({"metadata": {"name": name}})).await;
+    }
+    let rule = json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["one"],
+        "verbs": ["list", "watch", "deletecollection"]});
+    let roles = format!("{RBAC}/namespaces/default");
+    world.ask(&admin(), &format!("{roles}/roles"), json!({"metadata": {"name": "r"}, "rules": [rule]})).await;
+    let subject = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "mallory"});
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"});
+    let binding = json!({"metadata": {"name": "r"}, "roleRef": role, "subjects": [subject]});
+    world.ask(&admin(), &format!("{roles}/rolebindings"), binding).await;
+    let mallory = UserInfo::component("mallory", &[]);
+    for (query, expected) in [
+        ("fieldSelector=metadata.name=one", 200),
+        ("fieldSelector=metadata.name=one&fieldSelector=", 200),
+        ("fieldSelector=&fieldSelector=metadata.name=one", 403),
+        ("fieldSelector=metadata.name=two&fieldSelector=metadata.name=one", 403),
+        ("fieldSelector=metadata.name!=two", 403),
+        ("labelSelector=a&fieldSelector=", 403),
+    ] {
+        let uri = format!("/api/v1/namespaces/default/secrets?{query}");
+        let (code, answer) = world.send(&mallory, "GET", &uri, Value::Null).await;
+        assert_eq!(code, expected, "{query}: {answer}");
+        assert!(!answer.to_string().contains("\"two\"") || code == 403, "{query}: {answer}");
+        if expected == 403 {
+            let (code, answer) = world.send(&mallory, "DELETE", &uri, Value::Null).await;
+            assert_eq!(code, 403, "{query}: {answer}");
+        }
+    }
+}
+
+/// A node cannot have itself deleted, nor take what was allocated for others.
+#[tokio::test]
+async fn nodes_give_themselves_no_owners_and_no_claims() {
+    let world = world().await;
+    let made = world.ask(&admin(), "/api/v1/nodes", json!({"metadata": {"name": "n1"}})).await;
+    let node = UserInfo::component("system:node:n1", &["system:nodes"]);
+    let gone = json!([{"apiVersion": "v1", "kind": "Node", "name": "n2", "uid": "u"}]);
+    let owned = json!({"metadata": {"ownerReferences": gone}});
+    for path in ["/api/v1/nodes/n1", "/api/v1/nodes/n1/status"] {
+        let (code, answer) = world.send(&node, "PATCH", path, owned.clone()).await;
+        let told = "nodes \"n1\" is forbidden: node \"n1\" is not allowed to modify ownerReferences";
+        assert!(code == 403 && answer["message"] == told, "{path}: {code} {answer}");
+    }
+    let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": made["metadata"]["uid"],
+        "controller": true});
+    let pod = |claims: Value| {
+        json!({"metadata": {"name": "m", "annotations": {"kubernetes.io/config.mirror": "x"},
+            "ownerReferences": [owner]}, "spec": {"nodeName": "n1", "resourceClaims": claims,
+            "containers": [{"name": "c", "image": "i:1"}]}})
+    };
+    let pods = "/api/v1/namespaces/default/pods";
+    let claims = json!([{"name": "c", "resourceClaimName": "of-another"}]);
+    let (code, answer) = world.send(&node, "POST", pods, pod(claims)).await;
+    let told = "pods \"m\" is forbidden: node \"n1\" can not create pods that reference resourceclaims";
+    assert!(code == 403 && answer["message"] == told, "{code} {answer}");
+    let (code, answer) = world.send(&node, "POST", pods, pod(json!([]))).await;
+    assert_eq!(code, 201, "{answer}");
+}
+
+/// A WebSocket is opened with a GET: who may only `get` must not run commands by it.
+#[tokio::test]
+async fn who_may_only_read_runs_nothing() {
+    let world = world().await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    world.ask(&admin(), "/api/v1/namespaces/default/pods", pod).await;
+    let streams = ["pods/exec", "pods/attach", "pods/portforward"];
+    let roles = format!("{RBAC}/namespaces/default");
+    for (user, verbs) in [("reader", json!(["get"])), ("runner", json!(["get", "create"]))] {
+        let rule = json!({"apiGroups": [""], "resources": streams, "verbs": verbs});
+        let named = json!({"name": user});
+        world.ask(&admin(), &format!("{roles}/roles"), json!({"metadata": named, "rules": [rule]})).await;
+        let subject = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user});
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user});
+        let binding = json!({"metadata": named, "roleRef": role, "subjects": [subject]});
+        world.ask(&admin(), &format!("{roles}/rolebindings"), binding).await;
+    }
+    for stream in ["exec?command=x&stdout=1", "attach?stdout=1", "portforward?ports=80"] {
+        let uri = format!("/api/v1/namespaces/default/pods/p/{stream}");
+        let get =
+            async |user: &str| world.send(&UserInfo::component(user, &[]), "GET", &uri, Value::Null).await;
+        let (code, answer) = get("reader").await;
+        let told = answer["message"].as_str().unwrap_or_default();
+        assert!(code == 403 && told.contains("cannot create resource \"pods/"), "{stream}: {code} {answer}");
+        let (code, answer) = get("runner").await;
+        assert_eq!(code, 400, "nothing but a node is missing: {answer}");
+    }
+}
