@@ -31,25 +31,56 @@ pub struct Request<'a> {
     pub now: Timestamp,
 }
 
-/// What the quotas that cover a request have used with it, by their place in `quotas`; those that it costs
-/// nothing are absent.
+/// What a write costs a quota.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Charge {
+    /// The quota when this was decided.
+    quota: Value,
+    cost: Resources,
+    /// Whether a quota without room refuses it.
+    bounded: bool,
+}
+
+impl Charge {
+    /// The quota with the cost on top of what it has used by now; nothing if it counts something else than when the cost
+    /// was decided, or has no room any more.
+    pub fn on(&self, mut quota: Value) -> Option<Value> {
+        let same = |pointer| self.quota.pointer(pointer) == quota.pointer(pointer);
+        if !["/metadata/uid", "/spec", "/status/hard"].into_iter().all(same) {
+            return None;
+        }
+        let (hard, known) = (list(&quota["status"]["hard"]), list(&quota["status"]["used"]));
+        let mut total = known.clone();
+        add(&mut total, &self.cost);
+        let fits =
+            |name: &String| known.contains_key(name) && !(self.bounded && total.get(name) > hard.get(name));
+        if !self.cost.keys().all(fits) {
+            return None;
+        }
+        let amounts = total.into_iter().map(|(name, value)| (name, value.to_string().into()));
+        quota["status"]["used"] = Value::Object(amounts.collect());
+        Some(quota)
+    }
+}
+
+/// What a request costs the quotas that cover it, by their place in `quotas`; those that it costs nothing are absent.
 ///
 /// # Errors
 /// Upstream's words for a quota without room, or one that wants the object to say more.
-pub fn charge(quotas: &[Value], request: &Request<'_>) -> Result<BTreeMap<usize, Resources>, String> {
+pub fn charge(quotas: Vec<Value>, request: &Request<'_>) -> Result<BTreeMap<usize, Charge>, String> {
     let evaluator = &request.evaluator;
     if !evaluator.handles(request.old.is_some(), request.subresource) {
         return Ok(BTreeMap::new());
     }
     let mut covering = Vec::new();
-    for (at, quota) in quotas.iter().enumerate() {
-        if !matches(evaluator, quota, request.object) {
+    for (at, quota) in quotas.into_iter().enumerate() {
+        if !matches(evaluator, &quota, request.object) {
             continue;
         }
         let hard = list(&quota["status"]["hard"]);
         let counted: BTreeSet<&str> =
             hard.keys().map(String::as_str).filter(|n| evaluator.counts(n)).collect();
-        let name = crate::object::name(quota);
+        let name = crate::object::name(&quota);
         evaluator
             .constraints(&counted, request.object)
             .map_err(|why| format!("failed quota: {name}: {why}"))?;
@@ -71,19 +102,20 @@ pub fn charge(quotas: &[Value], request: &Request<'_>) -> Result<BTreeMap<usize,
     let before = request.old.map(|old| evaluator.usage(old, request.now)).unwrap_or_default();
     let mut outcome = BTreeMap::new();
     for (at, quota, hard, known) in covering {
-        let counted_before = request.old.is_some_and(|old| matches(evaluator, quota, old));
+        let counted_before = request.old.is_some_and(|old| matches(evaluator, &quota, old));
         let delta = if counted_before { growth(&cost, &before) } else { cost.clone() };
         let delta: Resources =
             delta.into_iter().filter(|(name, value)| !value.is_zero() && hard.contains_key(name)).collect();
         if delta.is_empty() {
             continue;
         }
-        let mut total = known.clone();
-        add(&mut total, &delta);
-        if request.subresource != "status" {
+        let bounded = request.subresource != "status";
+        if bounded {
+            let mut total = known.clone();
+            add(&mut total, &delta);
             let over: Vec<&String> = delta.keys().filter(|name| total.get(*name) > hard.get(*name)).collect();
             if !over.is_empty() {
-                let name = crate::object::name(quota);
+                let name = crate::object::name(&quota);
                 let shown = |of: &Resources| told(of, &over);
                 return Err(format!(
                     "exceeded quota: {name}, requested: {}, used: {}, limited: {}",
@@ -93,7 +125,7 @@ pub fn charge(quotas: &[Value], request: &Request<'_>) -> Result<BTreeMap<usize,
                 ));
             }
         }
-        outcome.insert(at, total);
+        outcome.insert(at, Charge { quota, cost: delta, bounded });
     }
     Ok(outcome)
 }

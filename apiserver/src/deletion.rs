@@ -290,7 +290,7 @@ async fn act(
     }
     let expect = Expect::Revision(entry.mod_revision);
     let mut operations = vec![Operation { key: call.key(name), expect, change }];
-    operations.extend(conditions.operations);
+    operations.extend(conditions);
     match call.commit(operations).await {
         Ok(committed) => {
             if gone {

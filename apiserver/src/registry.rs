@@ -127,7 +127,7 @@ async fn commit_create(
     }
     let put = Change::Put(call.draft(&object).await?);
     let mut operations = vec![Operation { key: key.clone(), expect: Expect::Absent, change: put }];
-    operations.extend(conditions.operations);
+    operations.extend(conditions);
     match call.commit(operations).await {
         Ok(committed) => {
             reservation.keep();
@@ -209,7 +209,7 @@ async fn commit_update(
     let removes = deletion::is_finished(&call.stored, &new);
     let change = if removes { Change::Delete } else { Change::Put(call.draft(&new).await?) };
     let mut operations = vec![Operation { key: key.to_owned(), expect, change }];
-    operations.extend(conditions.operations);
+    operations.extend(conditions);
     match call.commit(operations).await {
         Ok(committed) if removes => {
             reservation.keep();

@@ -75,6 +75,8 @@ pub struct Draft {
 pub enum Expect {
     /// The key does not exist.
     Absent,
+    /// The key exists.
+    Present,
     /// The key's `mod_revision` is this.
     Revision(Revision),
 }
@@ -86,8 +88,27 @@ pub enum Change {
     Put(Draft),
     /// Remove.
     Delete,
+    /// Write what becomes of what stands there when it is this transaction's turn, whatever others wrote meanwhile.
+    Amend(Amendment),
     /// Only check the expectation.
     Check,
+}
+
+/// What becomes of an entry; `None` if this cannot be done to it, which is a conflict.
+#[derive(Clone)]
+pub struct Amendment(Arc<dyn Fn(&Entry) -> Option<Draft> + Send + Sync>);
+
+impl Amendment {
+    /// Calls `change` when it is known what stands at the key, perhaps several times.
+    pub fn new(change: impl Fn(&Entry) -> Option<Draft> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(change))
+    }
+}
+
+impl std::fmt::Debug for Amendment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Amendment")
+    }
 }
 
 /// One operation of a transaction.
@@ -99,6 +120,26 @@ pub struct Operation {
     pub expect: Expect,
     /// The change.
     pub change: Change,
+}
+
+impl Operation {
+    /// The operation where `current` stands at its key: an amendment is the write it comes to there.
+    fn settled(self, current: Option<Arc<Entry>>) -> Result<Self, StoreError> {
+        let Change::Amend(Amendment(change)) = &self.change else { return Ok(self) };
+        let expected = |entry: &&Arc<Entry>| match self.expect {
+            Expect::Absent => false,
+            Expect::Present => true,
+            Expect::Revision(revision) => entry.mod_revision == revision,
+        };
+        let amended =
+            current.as_ref().filter(expected).and_then(|entry| Some((entry.mod_revision, change(entry)?)));
+        match amended {
+            Some((revision, draft)) => {
+                Ok(Self { key: self.key, expect: Expect::Revision(revision), change: Change::Put(draft) })
+            }
+            None => Err(StoreError::Conflict { key: self.key, current }),
+        }
+    }
 }
 
 /// Something that happened to a key, in revision order.

@@ -16,7 +16,13 @@ fn pod(requests: &Value, limits: &Value) -> Value {
     json!({"spec": {"containers": [{"name": "c", "resources": {"requests": requests, "limits": limits}}]}})
 }
 
-fn shown(resources: &Resources) -> String {
+/// What the first of the quotas has used after a charge.
+fn shown(quota: &Value, charges: &BTreeMap<usize, Charge>) -> Option<String> {
+    let charged = charges.get(&0)?.on(quota.clone()).expect("room");
+    Some(told(&list(&charged["status"]["used"])))
+}
+
+fn told(resources: &Resources) -> String {
     resources.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
 }
 
@@ -24,9 +30,9 @@ fn shown(resources: &Resources) -> String {
 fn check(kind: (&str, &str), quota: &Value, object: &Value, old: Option<&Value>, expect: &str) {
     let evaluator = Evaluator::of(kind.0, kind.1);
     let request = Request { evaluator, subresource: "", object, old, now: now() };
-    let outcome = charge(std::slice::from_ref(quota), &request);
+    let outcome = charge(vec![quota.clone()], &request);
     let got = match outcome {
-        Ok(charged) => charged.get(&0).map_or_else(|| "free".to_owned(), shown),
+        Ok(charged) => shown(quota, &charged).unwrap_or_else(|| "free".to_owned()),
         Err(why) => why,
     };
     assert_eq!(got, expect, "{object}");
@@ -74,7 +80,7 @@ fn resizes_cost_the_difference() {
     let charged = |subresource, object: &Value, old: &Value| {
         let evaluator = Evaluator::of("", "pods");
         let request = Request { evaluator, subresource, object, old: Some(old), now: now() };
-        charge(std::slice::from_ref(&quota), &request).map(|of| of.get(&0).map(shown))
+        charge(vec![quota.clone()], &request).map(|of| shown(&quota, &of))
     };
     assert_eq!(charged("resize", &large, &small), Ok(Some("cpu=2,pods=1".to_owned())));
     assert_eq!(charged("resize", &small, &large), Ok(None));
@@ -117,7 +123,7 @@ fn scopes() {
 
 #[test]
 fn other_kinds() {
-    let of = |kind: (&str, &str), object: Value| shown(&Evaluator::of(kind.0, kind.1).usage(&object, now()));
+    let of = |kind: (&str, &str), object: Value| told(&Evaluator::of(kind.0, kind.1).usage(&object, now()));
     let service = |kind: &str| json!({"spec": {"type": kind, "ports": [{}, {}]}});
     assert_eq!(
         of(("", "services"), service("NodePort")),
@@ -162,5 +168,34 @@ fn what_is_used() {
     let quota = quota(&json!({"scopes": ["BestEffort"]}), &json!({}), &json!({}));
     let pods =
         [pod(&json!({}), &json!({})), pod(&json!({}), &json!({})), pod(&json!({"cpu": "1"}), &json!({}))];
-    assert_eq!(shown(&used(&quota, &Evaluator::of("", "pods"), &pods, now())), "count/pods=2,pods=2");
+    assert_eq!(told(&used(&quota, &Evaluator::of("", "pods"), &pods, now())), "count/pods=2,pods=2");
+}
+
+#[test]
+fn a_charge_counts_on_what_others_have_used_by_then() {
+    let seen = quota(&json!({}), &json!({"pods": "3"}), &json!({"pods": "0"}));
+    let changed = |pointer: &str, value: Value| {
+        let mut quota = seen.clone();
+        *quota.pointer_mut(pointer).expect("a place") = value;
+        quota
+    };
+    let object = pod(&json!({}), &json!({}));
+    let charge = |subresource, object: &Value| {
+        let request =
+            Request { evaluator: Evaluator::of("", "pods"), subresource, object, old: None, now: now() };
+        let charges = super::charge(vec![seen.clone()], &request).expect("room");
+        charges.into_values().next().expect("a charge")
+    };
+    for (what, now, expect) in [
+        ("nobody else", seen.clone(), Some("pods=1")),
+        ("others", changed("/status/used/pods", json!("2")), Some("pods=3")),
+        ("too many others", changed("/status/used/pods", json!("3")), None),
+        ("nothing is counted any more", changed("/status/used", json!({})), None),
+        ("more is allowed", changed("/status/hard/pods", json!("4")), None),
+        ("other scopes", changed("/spec", json!({"scopes": ["BestEffort"]})), None),
+        ("another quota of the name", changed("/metadata", json!({"name": "q", "uid": "2"})), None),
+    ] {
+        let total = charge("", &object).on(now).map(|quota| told(&list(&quota["status"]["used"])));
+        assert_eq!(total.as_deref(), expect, "{what}");
+    }
 }

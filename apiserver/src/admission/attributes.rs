@@ -5,7 +5,6 @@ use api::{Kind, Status, object};
 use component_base::user::UserInfo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::OwnedMutexGuard;
 
 use super::webhook::reinvocation::Rounds;
 use crate::call::{Call, parse, store_status};
@@ -63,14 +62,8 @@ pub(crate) struct Reinvocation {
     pub(crate) policies: Rounds,
 }
 
-/// What must hold at the commit of what was admitted.
-#[derive(Default)]
-pub(crate) struct Conditions {
-    /// Committed together with the object.
-    pub(crate) operations: Vec<storage::Operation>,
-    /// Held until the commit is done.
-    pub(crate) held: Vec<OwnedMutexGuard<()>>,
-}
+/// What is committed together with what was admitted, or with it fails.
+pub(crate) type Conditions = Vec<storage::Operation>;
 
 /// One admission: the request, the object before, and what the plugins ask for.
 pub(crate) struct Attributes<'a> {
@@ -196,12 +189,7 @@ impl<'a> Attributes<'a> {
 
     /// Makes the write conditional on an operation: a check, or a change that goes along with it.
     pub(crate) fn require(&self, operation: storage::Operation) {
-        self.conditions.lock().operations.push(operation);
-    }
-
-    /// Keeps a lock until the write is done.
-    pub(crate) fn hold(&self, guard: OwnedMutexGuard<()>) {
-        self.conditions.lock().held.push(guard);
+        self.conditions.lock().push(operation);
     }
 
     /// What the plugins asked for.

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::Status;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Attributes, EventLimit, ObjectKind, PLUGINS, Plugin, Standards, event_rate_limit, resource_quota,
-};
+use super::{Attributes, EventLimit, ObjectKind, PLUGINS, Plugin, Standards, event_rate_limit};
 use crate::call::Call;
 
 /// Plugins to switch on and off, by name (upstream's `--enable-admission-plugins` and
@@ -36,7 +34,6 @@ impl Switches {
 /// The plugins that run, in order, and what they keep between requests.
 pub(crate) struct Chain {
     plugins: Vec<&'static Plugin>,
-    pub(super) quota_turns: resource_quota::Turns,
     pub(super) event_limits: event_rate_limit::Limits,
 }
 
@@ -60,7 +57,6 @@ impl Chain {
             |plugin: &&Plugin| (plugin.on || enable.contains(plugin.name)) && !disable.contains(plugin.name);
         Ok(Self {
             plugins: PLUGINS.iter().filter(runs).collect(),
-            quota_turns: resource_quota::Turns::default(),
             event_limits: event_rate_limit::Limits::new(&switches.event_limits),
         })
     }

@@ -1,42 +1,22 @@
 //! ResourceQuota: what objects of a namespace cost fits its quotas. Costs: `api::quota`.
 //!
-//! The new totals are committed together with the object, so no number of parallel requests exceeds a quota and a write
-//! that fails costs nothing. One request of a namespace at a time: a lock saves them from undoing each other's
-//! transactions. Where several servers share a store, the loser of a race decides anew.
+//! The cost is added to what a quota has used in the transaction that writes the object, on whatever others have made
+//! of the quota by then: no number of parallel requests exceeds a quota, none waits for another's commit, and a write
+//! that fails costs nothing. Where there is no room any more by then, the request is decided anew.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Status;
-use api::pod_resources::Resources;
-use api::quota::{Evaluator, Request, charge};
-use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio::sync::OwnedMutexGuard;
+use api::quota::{Charge, Evaluator, Request, charge};
+use serde_json::Value;
 
 use super::{Attributes, Operation};
 use crate::call::{parse, store_status};
 use crate::encode;
-use crate::storage::{self, Change, Expect};
+use crate::storage::{self, Amendment, Change, Entry, Expect};
 
 /// Kinds that are never counted: events come and go, bindings and reviews are not stored.
 const IGNORED: [(&str, &str); 3] = [("", "events"), ("events.k8s.io", "events"), ("", "bindings")];
-
-/// One lock per namespace with quotas.
-#[derive(Default)]
-pub(crate) struct Turns(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    async fn take(&self, namespace: &str) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.0.lock();
-            // Those that nobody holds or waits for.
-            turns.retain(|name, turn| name == namespace || Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(namespace.to_owned()).or_default())
-        };
-        turn.lock_owned().await
-    }
-}
 
 pub(super) async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
     let call = attributes.call;
@@ -49,30 +29,40 @@ pub(super) async fn validate(attributes: &Attributes<'_>, object: &Value) -> Res
         return Ok(());
     }
     let prefix = api::names::storage_prefix("", "resourcequotas", Some(namespace));
-    let store = &call.server.store;
-    if call.server.heard_all(&prefix).await.map_err(store_status)?.is_empty() {
+    let heard = call.server.heard_all(&prefix).await.map_err(store_status)?;
+    if heard.is_empty() {
         return Ok(());
     }
-    attributes.hold(call.server.admission.quota_turns.take(namespace).await);
-    let entries = store.list(&prefix, None, 0, None).await.map_err(store_status)?.entries;
-    let quotas = entries.iter().map(|entry| parse(&entry.bytes)).collect::<Result<Vec<_>, _>>()?;
     let now = call.server.clock.now();
     let request = Request { evaluator, subresource, object, old: attributes.old, now };
-    let charged = charge(&quotas, &request).map_err(|why| attributes.forbidden(object, &why))?;
+    let charges = match charges(&heard, &request)? {
+        Ok(charges) => charges,
+        // Only what is so now is a reason to refuse.
+        Err(_) => {
+            let entries = call.server.store.list(&prefix, None, 0, None).await.map_err(store_status)?.entries;
+            charges(&entries, &request)?.map_err(|why| attributes.forbidden(object, &why))?
+        }
+    };
     let kinds = call.server.kinds();
     let row = kinds.resource("", "v1", "resourcequotas").ok_or_else(Status::no_such_path)?;
-    for (at, used) in charged {
-        let (Some(entry), Some(quota)) = (entries.get(at), quotas.get(at)) else { continue };
-        let change = Change::Put(encode::draft(row, &with_used(quota, &used)));
-        let (key, expect) = (entry.key.to_string(), Expect::Revision(entry.mod_revision));
-        attributes.require(storage::Operation { key, expect, change });
+    for (key, charge) in charges {
+        let row = Arc::clone(row);
+        let change = Change::Amend(Amendment::new(move |entry: &Entry| {
+            let quota = serde_json::from_slice(&entry.bytes).ok()?;
+            Some(encode::draft(&row, &charge.on(quota)?))
+        }));
+        attributes.require(storage::Operation { key, expect: Expect::Present, change });
     }
     Ok(())
 }
 
-fn with_used(quota: &Value, used: &Resources) -> Value {
-    let mut quota = quota.clone();
-    let amounts = used.iter().map(|(name, value)| (name.clone(), json!(value.to_string())));
-    quota["status"]["used"] = Value::Object(amounts.collect());
-    quota
+/// What the request costs the quotas, by their keys, or why it may not be.
+fn charges(
+    entries: &[Arc<Entry>],
+    request: &Request<'_>,
+) -> Result<Result<Vec<(String, Charge)>, String>, Status> {
+    let quotas = entries.iter().map(|entry| parse(&entry.bytes)).collect::<Result<Vec<_>, _>>()?;
+    let key = |at: usize| entries.get(at).map(|entry| entry.key.to_string());
+    Ok(charge(quotas, request)
+        .map(|charges| charges.into_iter().filter_map(|(at, charge)| Some((key(at)?, charge))).collect()))
 }

@@ -263,7 +263,7 @@ impl Store for Embedded {
         author: Option<Arc<Author>>,
     ) -> Result<Committed, StoreError> {
         for operation in &operations {
-            if let Change::Put(_) = operation.change {
+            if let Change::Put(_) | Change::Amend(_) = operation.change {
                 self.encryption.writable(&operation.key)?;
             }
         }

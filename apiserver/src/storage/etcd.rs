@@ -39,17 +39,22 @@ mod history;
 mod leases;
 mod reseal;
 mod transaction;
+mod turns;
 mod value;
 
 use connection::{Connection, failed, is_compacted, is_lease_gone};
 use follower::Follower;
 use leases::Leases;
 use transaction::Plan;
+use turns::Turns;
 use value::Root;
 
 /// How long a request waits for what etcd has already answered to come through the watch, and a watch
 /// for its past. Normally a millisecond; longer only while the connection is made anew.
 const CATCH_UP: Duration = Duration::from_secs(20);
+
+/// How often a transaction is settled anew because others that share the etcd changed what it amends.
+const MOST_TRIES: usize = 16;
 
 /// Upstream counts by resource, too; a transaction here has objects of several.
 static TRANSACTION_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
@@ -120,6 +125,7 @@ pub struct Etcd {
     questions: AtomicU64,
     told: tokio::sync::Mutex<Told>,
     leases: Leases,
+    turns: Turns,
     /// Held for reading by every transaction; whether the store is closed.
     closed: tokio::sync::RwLock<bool>,
     follower: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -178,6 +184,7 @@ impl Etcd {
             questions: AtomicU64::new(0),
             told: tokio::sync::Mutex::default(),
             leases: Leases::new(clock),
+            turns: Turns::default(),
             closed: tokio::sync::RwLock::new(false),
             follower: Mutex::new(Some(follower)),
         });
@@ -206,6 +213,24 @@ impl Etcd {
             }
             answer => answer,
         }
+    }
+
+    /// What etcd makes of settled operations, and its revision then.
+    async fn attempt(
+        &self,
+        operations: Vec<Operation>,
+        author: Option<&Author>,
+    ) -> Result<(Revision, Result<Committed, StoreError>), StoreError> {
+        let connection = self.shared.connection()?;
+        let time = self.shared.clock.now().as_millisecond();
+        let plan = Plan::new(operations, &self.shared.root, &self.shared.hub)?;
+        let asked = self.shared.clock.monotonic();
+        let answer = self.send(&connection, &plan, (time, author)).await;
+        let took = self.shared.clock.monotonic().saturating_sub(asked);
+        TRANSACTION_SECONDS.with_label_values(&["txn", "", ""]).observe(took.as_secs_f64());
+        let answer = answer.map_err(failed("write to etcd"))?;
+        let newest = answer.header().map(|header| value::revision(header.revision())).unwrap_or_default();
+        Ok((newest, plan.outcome(&answer, &self.shared.root)))
     }
 
     /// etcd's newest revision, asked for after this call began.
@@ -370,18 +395,20 @@ impl Store for Etcd {
         if *closed {
             return Err(StoreError::Closed);
         }
-        let connection = self.shared.connection()?;
-        let time = self.shared.clock.now().as_millisecond();
-        let plan = Plan::new(operations, &self.shared.root, &self.shared.hub)?;
-        let asked = self.shared.clock.monotonic();
-        let answer = self.send(&connection, &plan, (time, author.as_deref())).await;
-        let took = self.shared.clock.monotonic().saturating_sub(asked);
-        TRANSACTION_SECONDS.with_label_values(&["txn", "", ""]).observe(took.as_secs_f64());
-        let answer = answer.map_err(failed("write to etcd"))?;
-        let newest = answer.header().map(|header| value::revision(header.revision())).unwrap_or_default();
+        let mut turns = self.turns.take(&operations).await;
+        let mut tries = 0;
+        let (newest, outcome) = loop {
+            tries += 1;
+            let settled = turns.settle(&operations, &self.shared.hub)?;
+            let (newest, outcome) = self.attempt(settled, author.as_deref()).await?;
+            if !turns.learn(&operations, &outcome) || tries == MOST_TRIES {
+                break (newest, outcome);
+            }
+        };
+        drop(turns);
         // After a refusal too: who then reads again must not find what was refused.
         self.shared.reach(newest).await?;
-        plan.outcome(&answer, &self.shared.root)
+        outcome
     }
 
     async fn versions(&self, key: &str, limit: usize) -> Result<Vec<Version>, StoreError> {

@@ -49,6 +49,11 @@ impl<'a> Stage<'a> {
         operations: Vec<Operation>,
         author: Option<Arc<Author>>,
     ) -> Result<Committed, StoreError> {
+        let operations = operations.into_iter().map(|operation| {
+            let current = self.current(&operation.key);
+            operation.settled(current)
+        });
+        let operations = operations.collect::<Result<Vec<_>, _>>()?;
         let found = self.check(&operations)?;
         if operations.iter().all(|operation| matches!(operation.change, Change::Check)) {
             return Ok(Committed { revision: self.revision, entries: found });
@@ -57,7 +62,7 @@ impl<'a> Stage<'a> {
         let (events_before, mut entries) = (self.events.len(), Vec::with_capacity(operations.len()));
         for (operation, previous) in operations.into_iter().zip(found) {
             entries.push(match operation.change {
-                Change::Check => previous,
+                Change::Check | Change::Amend(_) => previous,
                 Change::Put(draft) => Some(self.put(operation.key, &draft, previous, revision)),
                 Change::Delete => self.delete(previous, revision),
             });
@@ -99,13 +104,19 @@ impl<'a> Stage<'a> {
         operations.iter().map(|operation| self.expect(operation)).collect()
     }
 
-    fn expect(&self, operation: &Operation) -> Result<Option<Arc<Entry>>, StoreError> {
-        let current = match self.pending.get(operation.key.as_str()) {
+    /// What stands at a key after what was staged.
+    fn current(&self, key: &str) -> Option<Arc<Entry>> {
+        match self.pending.get(key) {
             Some(pending) => pending.clone(),
-            None => self.hub.current(&operation.key),
-        };
+            None => self.hub.current(key),
+        }
+    }
+
+    fn expect(&self, operation: &Operation) -> Result<Option<Arc<Entry>>, StoreError> {
+        let current = self.current(&operation.key);
         let holds = match operation.expect {
             Expect::Absent => current.is_none(),
+            Expect::Present => current.is_some(),
             Expect::Revision(revision) => {
                 current.as_ref().is_some_and(|entry| entry.mod_revision == revision)
             }
@@ -154,7 +165,7 @@ pub(super) fn has_repeated_key(operations: &[Operation]) -> bool {
 fn size(operation: &Operation) -> usize {
     let value = match &operation.change {
         Change::Put(draft) => draft.head.len() + draft.tail.len(),
-        Change::Delete | Change::Check => 0,
+        Change::Delete | Change::Amend(_) | Change::Check => 0,
     };
     operation.key.len() + value
 }

@@ -6,7 +6,7 @@ use apiserver::storage::{Author, Expect, Store, StoreError, Version};
 use futures::StreamExt as _;
 use futures::future::join_all;
 
-use crate::fixture::{check, create, delete, engines, ready, told, update, written};
+use crate::fixture::{amend, check, create, delete, engines, ready, told, update, written};
 
 /// Runs an async case against every engine.
 macro_rules! for_every_engine {
@@ -96,6 +96,37 @@ for_every_engine!(concurrent_writers_to_one_key_have_one_winner, async |store: S
     let others = join_all((0..32).map(|n| store.transact(vec![create(&format!("/b/{n}"), "x")]))).await;
     assert!(others.iter().all(Result::is_ok));
     assert_eq!(store.revision(), 33);
+});
+
+for_every_engine!(amendments_of_one_key_all_count_however_many_there_are_at_once, async |store: Shared| {
+    store.transact(vec![create("/a", "x"), create("/b", "x")]).await.expect("created");
+    // Some name the keys the other way round; every third is refused for something else.
+    let sent = (0..30).map(|n| {
+        let mut operations = vec![amend("/a", 'a', 100), amend("/b", 'b', 100)];
+        if n % 2 == 1 {
+            operations.reverse();
+        }
+        let third = if n % 3 == 0 { check("/no", Expect::Present) } else { create(&format!("/c/{n}"), "x") };
+        operations.push(third);
+        store.transact(operations)
+    });
+    let outcomes = join_all(sent).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 20);
+    let entry = store.get("/a", None).await.expect("a read").expect("an entry");
+    assert_eq!(entry.bytes, written(&format!("x{}", "a".repeat(20)), 21));
+    let entry = store.get("/b", None).await.expect("a read").expect("an entry");
+    assert_eq!(entry.bytes, written(&format!("x{}", "b".repeat(20)), 21));
+    assert_eq!(entry.create_revision, 1);
+    // The limit is met exactly, and what the amendment will not do is a conflict, as is a key that is not there.
+    let outcomes = join_all((0..9).map(|_| store.transact(vec![amend("/a", 'c', 25)]))).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 4);
+    for (operation, stands) in [(amend("/a", 'c', 25), true), (amend("/z", 'c', 25), false)] {
+        let error = store.transact(vec![create("/d", "z"), operation]).await.expect_err("refused");
+        let StoreError::Conflict { current, .. } = error else { panic!("{error}") };
+        assert_eq!(current.is_some(), stands);
+    }
+    assert!(store.get("/d", None).await.expect("a read").is_none());
+    assert_eq!(store.revision(), 25);
 });
 
 for_every_engine!(lists_are_ordered_and_paged, async |store: Shared| {

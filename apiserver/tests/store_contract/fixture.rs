@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::etcd_server::FromOrigin;
 use apiserver::storage::embedded::{Embedded, Limits};
 use apiserver::storage::memory::Memory;
-use apiserver::storage::{Change, Draft, Event, EventStream, Expect, Operation, Revision, Store, StoreError};
+use apiserver::storage::{
+    Amendment, Change, Draft, Event, EventStream, Expect, Operation, Revision, Store, StoreError,
+};
 use component_base::clock::RealClock;
 use futures::{FutureExt as _, StreamExt as _};
 
@@ -68,6 +70,16 @@ pub fn delete(key: &str, revision: Revision) -> Operation {
 
 pub fn check(key: &str, expect: Expect) -> Operation {
     Operation { key: key.to_owned(), expect, change: Change::Check }
+}
+
+/// Adds a letter to the text that stands there, unless it has `most` of them.
+pub fn amend(key: &str, letter: char, most: usize) -> Operation {
+    let change = Amendment::new(move |entry| {
+        let object: serde_json::Value = serde_json::from_slice(&entry.bytes).ok()?;
+        let text = object["text"].as_str()?;
+        (text.chars().count() < most).then(|| draft(&format!("{text}{letter}")))
+    });
+    Operation { key: key.to_owned(), expect: Expect::Present, change: Change::Amend(change) }
 }
 
 /// Everything a stream has ready now.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use apiserver::storage::embedded::Limits;
 use apiserver::storage::etcd::Etcd;
-use apiserver::storage::{Expect, Store};
+use apiserver::storage::{Revision, Store};
 use component_base::clock::RealClock;
 use futures::future::join_all;
 
@@ -49,12 +49,12 @@ fn log(writer: usize, number: u64) -> String {
 }
 
 /// How often a writer has written, and the revision of its counter (none before the first time).
-async fn position(store: &Arc<dyn Store>, writer: usize) -> (u64, Expect) {
+async fn position(store: &Arc<dyn Store>, writer: usize) -> (u64, Option<Revision>) {
     let entry = store.get(&counter(writer), None).await.expect("a read");
-    entry.map_or((0, Expect::Absent), |entry| {
+    entry.map_or((0, None), |entry| {
         let text = String::from_utf8_lossy(&entry.bytes);
         let number = text.rsplit('"').nth(1).and_then(|number| number.parse().ok());
-        (number.expect("a number"), Expect::Revision(entry.mod_revision))
+        (number.expect("a number"), Some(entry.mod_revision))
     })
 }
 
@@ -67,18 +67,18 @@ async fn child_that_is_killed() {
     let writers = (0..WRITERS).map(|writer| {
         let (store, filler) = (Arc::clone(&store), filler.clone());
         async move {
-            let (mut number, mut expect) = position(&store, writer).await;
+            let (mut number, mut last) = position(&store, writer).await;
             loop {
                 number += 1;
-                let count = match expect {
-                    Expect::Absent => create(&counter(writer), &number.to_string()),
-                    Expect::Revision(revision) => update(&counter(writer), revision, &number.to_string()),
+                let count = match last {
+                    None => create(&counter(writer), &number.to_string()),
+                    Some(revision) => update(&counter(writer), revision, &number.to_string()),
                 };
                 let committed = store
                     .transact(vec![count, create(&log(writer, number), &filler)])
                     .await
                     .expect("written");
-                expect = Expect::Revision(committed.revision);
+                last = Some(committed.revision);
                 let line = format!("acknowledged {writer} {number} {}\n", committed.revision);
                 std::io::stdout().write_all(line.as_bytes()).expect("the parent listens");
                 if writer == 0 && number.is_multiple_of(100) {
@@ -131,14 +131,14 @@ async fn check(place: &str, acknowledged: &BTreeMap<(usize, u64), u64>, round: u
         logged.entry(writer).or_default().push(number);
     }
     for writer in 0..WRITERS {
-        let (count, expect) = position(&store, writer).await;
+        let (count, revision) = position(&store, writer).await;
         let numbers = logged.remove(&writer).unwrap_or_default();
         let expected: Vec<u64> = (1..=count).collect();
         assert_eq!(numbers, expected, "round {round}, writer {writer}: each number once, none left out");
         let told = acknowledged.range((writer, 0)..=(writer, u64::MAX)).next_back();
         let told = told.map_or(0, |((_, number), _)| *number);
         assert!(count >= told, "round {round}, writer {writer}: told of {told}, there are {count}");
-        if let (Expect::Revision(revision), Some(last)) = (expect, count.checked_sub(0)) {
+        if let (Some(revision), Some(last)) = (revision, count.checked_sub(0)) {
             let entry = store.get(&log(writer, last), None).await.expect("a read").expect("the last one");
             assert_eq!(entry.mod_revision, revision, "round {round}: a transaction is whole");
         }

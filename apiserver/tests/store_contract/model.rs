@@ -77,6 +77,7 @@ impl Naive {
         let holds = |operation: &Operation| match (next.get(&operation.key), operation.expect) {
             (None, Expect::Absent) => true,
             (Some((_, modified, _)), Expect::Revision(expected)) => *modified == expected,
+            (Some(_), Expect::Present) => true,
             _ => false,
         };
         if !operations.iter().all(holds) {
@@ -87,7 +88,8 @@ impl Naive {
             let key = operation.key.clone();
             let before = next.get(&key).cloned();
             match &operation.change {
-                Change::Check => {}
+                // The naive steps amend nothing.
+                Change::Check | Change::Amend(_) => {}
                 Change::Delete => {
                     if next.remove(&key).is_some() {
                         events.push((revision, "deleted".to_owned(), key));

@@ -42,7 +42,7 @@ fn action(
             Some(TxnOp::put(key, value?.clone(), Some(options)))
         }
         Change::Delete => Some(TxnOp::delete(key, send_back.then(|| DeleteOptions::new().with_prev_key()))),
-        Change::Check => send_back.then(|| TxnOp::get(key, None)),
+        Change::Amend(_) | Change::Check => send_back.then(|| TxnOp::get(key, None)),
     }
 }
 
@@ -50,6 +50,7 @@ fn compare(operation: &Operation) -> Compare {
     let key = operation.key.as_str();
     match operation.expect {
         Expect::Absent => Compare::create_revision(key, CompareOp::Equal, 0),
+        Expect::Present => Compare::create_revision(key, CompareOp::Greater, 0),
         // To etcd 0 means "absent", which is not what is expected here; nothing is below it.
         Expect::Revision(0) => Compare::mod_revision(key, CompareOp::Less, 0),
         Expect::Revision(revision) => Compare::mod_revision(key, CompareOp::Equal, number(revision)),
@@ -59,12 +60,13 @@ fn compare(operation: &Operation) -> Compare {
 fn holds(expect: Expect, current: Option<&KeyValue>) -> bool {
     match expect {
         Expect::Absent => current.is_none(),
+        Expect::Present => current.is_some(),
         Expect::Revision(expected) => current.is_some_and(|found| revision(found.mod_revision()) == expected),
     }
 }
 
 impl Plan {
-    /// Checks what can be checked without etcd.
+    /// Checks what can be checked without etcd, of operations that are settled.
     pub(super) fn new(operations: Vec<Operation>, root: &Root, hub: &Hub) -> Result<Self, StoreError> {
         let refuse =
             |source: String| Err(StoreError::Engine { act: "transact".to_owned(), source: source.into() });
@@ -75,7 +77,7 @@ impl Plan {
             return refuse(format!("key {} does not begin with {}", stranger.key, root.start));
         }
         let known = operations.iter().map(|operation| match operation.expect {
-            Expect::Absent => None,
+            Expect::Absent | Expect::Present => None,
             Expect::Revision(expected) => {
                 hub.current(&operation.key).filter(|entry| entry.mod_revision == expected)
             }
@@ -83,7 +85,7 @@ impl Plan {
         let known = known.collect();
         let value = |operation: &Operation| match &operation.change {
             Change::Put(draft) => root.encode(&operation.key, draft).map(Some),
-            Change::Delete | Change::Check => Ok(None),
+            Change::Delete | Change::Amend(_) | Change::Check => Ok(None),
         };
         let values = operations.iter().map(value).collect::<Result<_, StoreError>>()?;
         Ok(Self { operations, known, values })
@@ -98,7 +100,7 @@ impl Plan {
     pub(super) fn lifetime(&self) -> Option<Duration> {
         let lifetime = |operation: &Operation| match &operation.change {
             Change::Put(draft) => draft.lifetime,
-            Change::Delete | Change::Check => None,
+            Change::Delete | Change::Amend(_) | Change::Check => None,
         };
         self.operations.iter().filter_map(lifetime).max()
     }
@@ -116,7 +118,7 @@ impl Plan {
         let changes = |operation: &Operation| match operation.change {
             Change::Put(_) => true,
             Change::Delete => operation.expect != Expect::Absent,
-            Change::Check => false,
+            Change::Amend(_) | Change::Check => false,
         };
         if self.operations.iter().any(changes) {
             // Last, so that the answers to the others keep their places.
@@ -145,7 +147,7 @@ impl Plan {
                 None => None,
             };
             entries.push(match &operation.change {
-                Change::Check | Change::Delete => stood,
+                Change::Check | Change::Amend(_) | Change::Delete => stood,
                 Change::Put(draft) => Some(Arc::new(Entry {
                     key: operation.key.as_str().into(),
                     bytes: splice(draft, at),
