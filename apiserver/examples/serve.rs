@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         authentication: apiserver::AuthenticationSettings::default(),
         authorization: None,
         audit: apiserver::audit::Options::default(),
-        priority_and_fairness: true,
+        seats: Some(apiserver::SEATS),
     };
     let store = apiserver::storage::memory::Memory::open();
     let running = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await?;

@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 
 use crate::authz;
 use crate::call::Server;
+use crate::flow_control::Uids;
 use crate::request::RequestInfo;
 
 mod event;
@@ -168,7 +169,13 @@ impl Audit {
     /// A request arrives.
     pub(crate) fn visit(&self, audit_id: String) -> Visit<'_> {
         let received = self.0.as_ref().map(|(_, sink)| sink.clock.now());
-        Visit { audit: self, audit_id, received: received.unwrap_or_default(), trail: OnceLock::new() }
+        Visit {
+            audit: self,
+            audit_id,
+            received: received.unwrap_or_default(),
+            trail: OnceLock::new(),
+            flow: OnceLock::new(),
+        }
     }
 }
 
@@ -194,6 +201,8 @@ pub(crate) struct Visit<'a> {
     pub(crate) audit_id: String,
     received: Timestamp,
     trail: OnceLock<Arc<Trail>>,
+    /// Whose seats it has.
+    pub(crate) flow: OnceLock<Uids>,
 }
 
 /// What a request says of itself beside its path.

@@ -83,6 +83,9 @@ pub(crate) async fn handle(server: Arc<Server>, request: Request<Body>) -> Respo
     if is_head {
         response = methods::without_body(response);
     }
+    if let Some(uids) = visit.flow.get() {
+        uids.sign(response.headers_mut());
+    }
     if let Ok(value) = HeaderValue::from_str(&visit.audit_id) {
         response.headers_mut().insert("audit-id", value);
     }
@@ -152,18 +155,33 @@ async fn filter(
     let (user, trail) = identify(&server, &wish, &mut request, (visit, &info), authenticated).await?;
     tracing::Span::current().record("user", user.name.as_str());
     let admission = FlowControl::admit(&server, &user, &info, pairs).await;
+    // Nobody has set it before.
+    let _first = visit.flow.set(admission.uids.clone()).is_ok();
     if let Some(refusal) = admission.refusal() {
-        return Ok(admission.signed(refusal));
+        return Ok(refusal);
     }
-    let decision = authz::authorize(&server, &user, &wish).await;
+    let response = permitted(server, user, &wish, options, request, trail, Arc::clone(&info)).await?;
+    Ok(admission.until_read(response))
+}
+
+/// Answers a request that has its seats, if whoever sent it may.
+async fn permitted(
+    server: Arc<Server>,
+    user: UserInfo,
+    wish: &Attributes<'_>,
+    options: Result<Options, Status>,
+    request: Request<Body>,
+    trail: Option<Arc<Trail>>,
+    info: Arc<RequestInfo>,
+) -> Result<Response<Body>, Status> {
+    let decision = authz::authorize(&server, &user, wish).await;
     audit::decided(trail.as_ref(), &decision);
-    decision.permit(&user, &wish)?;
+    decision.permit(&user, wish)?;
     if let Some(delegation) = aggregator::find(&server, &info.path) {
         return aggregator::forward(&server, &user, &delegation, request).await;
     }
     // What the query says wrong is nothing for those who may not ask.
-    let response = dispatch(server, user, info, options?, request, trail).await?;
-    Ok(admission.signed(response))
+    dispatch(server, user, info, options?, request, trail).await
 }
 
 /// Whom the request is served for, and what is written down of it: also that somebody could not say who they are.

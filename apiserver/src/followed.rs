@@ -25,6 +25,11 @@ pub(crate) trait Index: Default + Send + Sync + 'static {
 
     /// The object of a key is gone.
     fn remove(&mut self, key: &str);
+
+    /// The same with no object yet.
+    fn emptied(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// An index and the keys it follows.
@@ -39,11 +44,16 @@ pub(crate) struct Followed<I> {
 impl<I: Index> Followed<I> {
     /// Follows all objects of some kinds, each named by group and plural; empty until [`Self::load`].
     pub(crate) fn new(kinds: &[(&str, &str)]) -> Self {
+        Self::over(I::default(), kinds)
+    }
+
+    /// The same for an index that knows something beside objects.
+    pub(crate) fn over(empty: I, kinds: &[(&str, &str)]) -> Self {
         let prefix = |(group, plural): &(&str, &str)| api::names::storage_prefix(group, plural, None);
         let prefixes = kinds.iter().map(prefix).collect();
         // Nobody waits for what nobody follows yet.
         let (asked, answered) = (watch::Sender::new(0), watch::Sender::new(u64::MAX));
-        Self { prefixes, index: RwLock::default(), asked, answered }
+        Self { prefixes, index: RwLock::new(empty), asked, answered }
     }
 
     /// The index as it is now. Not to be held over an `await`.
@@ -75,7 +85,7 @@ impl<I: Index> Followed<I> {
     /// # Errors
     /// When the store cannot be read; the index is then as it was.
     pub(crate) async fn load(&self, store: &dyn Store) -> Result<SelectAll<EventStream>, StoreError> {
-        let mut index = I::default();
+        let mut index = self.index.read().emptied();
         let mut streams = Vec::new();
         for prefix in &self.prefixes {
             let after = match store.list(prefix, None, 0, None).await {

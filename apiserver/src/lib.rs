@@ -75,6 +75,7 @@ pub use authn::{
     AnonymousCondition, AuthenticationSettings, OidcSettings, RequestHeaderSettings, SettingsError,
 };
 use call::Server;
+pub use flow_control::SEATS;
 use followed::{Followed, Index};
 use storage::{Store, StoreError};
 
@@ -106,8 +107,9 @@ pub struct Config {
     pub authentication: AuthenticationSettings,
     /// What is written down of who did what.
     pub audit: audit::Options,
-    /// Whether requests wait for seats (upstream's `--enable-priority-and-fairness`).
-    pub priority_and_fairness: bool,
+    /// Seats for which requests wait (upstream's `--max-requests-inflight` and `--max-mutating-requests-inflight`
+    /// together); `None` lets all run at once (`--enable-priority-and-fairness=false`).
+    pub seats: Option<u64>,
 }
 
 /// How long a peer may take before its connection, or its request, ends.
@@ -221,7 +223,7 @@ pub async fn run(
     let allocators = stored_services(&config, &*store).await?;
     let port = address.map_or(DEFAULT_PORT, |address| address.port());
     let admission = admission::Chain::new(&config.admission).map_err(Error::Admission)?;
-    let advertise = config.advertise;
+    let (advertise, seats) = (config.advertise, config.seats.unwrap_or(SEATS));
     let authz = authz::Authorizers::new(config.authorization.as_deref()).map_err(Error::Authorization)?;
     let audit = audit::Audit::open(config.audit.clone(), &clock, &shutdown)?;
     let (served, _) = tokio::sync::watch::channel(Arc::new(call::Served::new(config.kinds.clone())));
@@ -246,7 +248,7 @@ pub async fn run(
         backends: Followed::new(&backends::KINDS),
         webhook_clients: webhook_client::Clients::default(),
         audit,
-        flow_control: flow_control::FlowControl::default(),
+        flow_control: flow_control::FlowControl::new(seats),
         address: SocketAddr::new(advertise, port).to_string(),
         nodes,
         authz,
@@ -264,7 +266,7 @@ pub async fn run(
     follow(&server, &shutdown, |server| &server.policies).await?;
     follow(&server, &shutdown, |server| &server.authz.rbac).await?;
     follow(&server, &shutdown, |server| &server.authz.node).await?;
-    if server.config.priority_and_fairness {
+    if server.config.seats.is_some() {
         flow_control::bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
         follow(&server, &shutdown, |server| &server.flow_control.followed).await?;
         shutdown.spawn_until(flow_control::bootstrap::keep(Arc::clone(&server)));

@@ -234,6 +234,7 @@ pub(crate) fn watch_events(kind: &Kind) -> IntCounter {
 
 /// Answers `/metrics`.
 pub(crate) async fn respond(server: &Server) -> Response<Body> {
+    server.flow_control.look();
     for kind in server.kinds().iter().filter(|kind| kind.is_stored() && kind.converted().is_none()) {
         // One entry is enough: the page says how many follow.
         let Ok(page) = server.store.list(&kind.prefix(None), None, 1, None).await else { continue };

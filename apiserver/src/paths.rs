@@ -16,7 +16,7 @@ use crate::document::{Caching, Document};
 use crate::encryption::upkeep;
 use crate::openapi::Encoding;
 use crate::request::RequestInfo;
-use crate::{aggregator, authn, discovery, health, metrics, output};
+use crate::{aggregator, authn, discovery, flow_control, health, metrics, output};
 
 /// How long a document may be kept whose URL names its content.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -39,6 +39,9 @@ pub(crate) async fn respond(
     if !["get", "head"].contains(&info.verb) {
         let known = path == "/version" || discovery::is_served(&server.served.borrow(), path);
         return if known { Err(method_not_allowed()) } else { Ok(output::page_not_found()) };
+    }
+    if let Some(dump) = flow_control::dump::respond(server, path, query) {
+        return Ok(dump);
     }
     match path {
         "" => Ok(output::raw_json(StatusCode::OK, &index(server))),

@@ -364,3 +364,38 @@ async fn a_watcher_that_stops_reading() {
     assert!(taken.len() < 8 << 20, "{} bytes had been kept for it", taken.len());
     cluster.serves_others().await;
 }
+
+/// Where a request's end can be read in two ways, a second one could hide behind it from whoever stands in between.
+#[tokio::test]
+async fn nothing_is_smuggled_behind_a_request() {
+    let cluster = start(Timeouts::default()).await;
+    let hidden = "GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let refused = "400 Bad Request";
+    for (headers, body, expect) in [
+        ("Content-Length: 2\r\nContent-Length: 7\r\n", "{}", refused),
+        ("Content-Length: 2, 7\r\n", "{}", refused),
+        ("Content-Length: +2\r\n", "{}", refused),
+        ("Content-Length: -2\r\n", "{}", refused),
+        ("Content-Length: 0x2\r\n", "{}", refused),
+        ("Content-Length: 99999999999999999999999\r\n", "{}", refused),
+        ("Content-Length : 2\r\n", "{}", refused),
+        ("Transfer-Encoding : chunked\r\n", "0\r\n\r\n", refused),
+        ("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n", refused),
+        ("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n", refused),
+        ("X-One: 1\r\n Content-Length: 2\r\n", "{}", refused),
+        ("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n", refused),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", "0\r\n\r\n", refused),
+        ("Transfer-Encoding: chunked\r\n", "FFFFFFFFFFFFFFFFFF\r\n{}", refused),
+        ("Transfer-Encoding: chunked\r\n", "-1\r\n{}\r\n0\r\n\r\n", refused),
+    ] {
+        let mut stream = cluster.connect(b"http/1.1").await;
+        let request = format!(
+            "POST {CONFIG_MAPS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n{body}{hidden}"
+        );
+        let _ = stream.write_all(request.as_bytes()).await;
+        let answer = rest(stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expect}\r\n")), "{headers:?}: {answer}");
+        assert!(!answer.contains("gitVersion"), "{headers:?}: {answer}");
+    }
+    cluster.serves_others().await;
+}

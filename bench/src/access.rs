@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::api::Target;
+use crate::api::{Connection, Target};
 use crate::cluster::{Cluster, Engine};
 use crate::load::{Load, Shot, Until, handshakes, load};
 use crate::requests::with_processor;
@@ -25,25 +25,11 @@ pub async fn measure(seconds: u64) -> Result<Vec<Row>> {
     let span = Duration::from_secs(seconds);
     let mut cluster = Cluster::control_plane(Engine::Embedded).await?;
     let mut connection = cluster.answers("/api/v1/namespaces/default").await?;
-    let root = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
-    let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]);
-    connection
-        .post(&format!("{root}/roles"), &json!({"metadata": {"name": "reader"}, "rules": rules}))
-        .await?;
-    let binding = json!({
-        "metadata": {"name": "reader"},
-        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "reader"},
-        "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": "default"}],
-    });
-    connection.post(&format!("{root}/rolebindings"), &binding).await?;
-    connection.post(ACCOUNTS, &json!({"metadata": {"name": "reader"}})).await?;
-    let issued = connection.post(&format!("{ACCOUNTS}/reader/token"), &json!({"spec": {}})).await?;
-    let issued: Value = serde_json::from_slice(&issued)?;
-    let token = issued["status"]["token"].as_str().context("a token")?;
     let answer = connection.get(READ).await?;
 
     let (administrator, pid) = (cluster.target()?, cluster.pid());
-    let account = administrator.with_token(token)?;
+    let rule = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]});
+    let account = account(&mut connection, &administrator, &rule).await?;
     let get = |path: &'static str| {
         move |_, _| Shot { method: Method::GET, path: path.to_owned(), body: Bytes::new() }
     };
@@ -67,4 +53,21 @@ pub async fn measure(seconds: u64) -> Result<Vec<Row>> {
         row("GETs of a service account, by token and role", &by_token, beside),
         row("new connections with a GET each", &fresh, limit),
     ])
+}
+
+/// An account with a token and a role of one rule.
+pub async fn account(connection: &mut Connection, server: &Target, rule: &Value) -> Result<Target> {
+    let root = format!("/apis/{RBAC}/v1/namespaces/default");
+    let role = json!({"metadata": {"name": "worker"}, "rules": [rule]});
+    connection.post(&format!("{root}/roles"), &role).await?;
+    let binding = json!({
+        "metadata": {"name": "worker"},
+        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "worker"},
+        "subjects": [{"kind": "ServiceAccount", "name": "worker", "namespace": "default"}],
+    });
+    connection.post(&format!("{root}/rolebindings"), &binding).await?;
+    connection.post(ACCOUNTS, &json!({"metadata": {"name": "worker"}})).await?;
+    let issued = connection.post(&format!("{ACCOUNTS}/worker/token"), &json!({"spec": {}})).await?;
+    let issued: Value = serde_json::from_slice(&issued)?;
+    server.with_token(issued["status"]["token"].as_str().context("a token")?)
 }

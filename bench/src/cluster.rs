@@ -54,24 +54,30 @@ impl Cluster {
                 bail!("gantry image load failed");
             }
         }
-        Self::start("up", dir, None)
+        Self::start("up", dir, None, &[])
     }
 
     /// Starts only a control plane, its objects in `engine`.
     pub async fn control_plane(engine: Engine) -> Result<Self> {
+        Self::control_plane_with(engine, &[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn control_plane_with(engine: Engine, flags: &[&str]) -> Result<Self> {
         let dir = folder()?;
         let etcd = match engine {
             Engine::Embedded => None,
             Engine::Etcd => Some(Etcd::spawn(dir.path()).await?),
         };
-        Self::start("server", dir, etcd)
+        Self::start("server", dir, etcd, flags)
     }
 
-    fn start(verb: &str, dir: tempfile::TempDir, etcd: Option<Etcd>) -> Result<Self> {
+    fn start(verb: &str, dir: tempfile::TempDir, etcd: Option<Etcd>, flags: &[&str]) -> Result<Self> {
         let gantry = binary()?;
         let bind = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let data = data_in(&dir).to_string_lossy().into_owned();
         let mut arguments = [verb, "--bind", &bind, "--data-dir", &data].map(str::to_owned).to_vec();
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         if let Some(etcd) = &etcd {
             arguments.extend(["--store".to_owned(), format!("etcd={}", etcd.url)]);
         }

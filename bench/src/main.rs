@@ -4,6 +4,7 @@
 //! without a name all of them run, in their order. Nothing here asserts a time: a figure is a reading.
 
 mod access;
+mod admission;
 mod api;
 mod authorization;
 mod cluster;
@@ -66,6 +67,8 @@ enum Section {
     Authorization,
     /// Certificates, tokens and new connections.
     Access,
+    /// Authentication, authorization and admission of a create.
+    Admission,
 }
 
 /// One line of the table.
@@ -122,6 +125,7 @@ async fn measure(section: Section, cli: &Cli) -> Result<Vec<Row>> {
         Section::Quota => quota::measure(engines, seconds).await,
         Section::Authorization => authorization::measure(seconds).await,
         Section::Access => access::measure(seconds).await,
+        Section::Admission => admission::measure(seconds).await,
     }
 }
 

@@ -150,7 +150,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             authorization: config.api_server.authorization_config.clone(),
             admission: config.admission.clone(),
             audit: config.api_server.audit(&config.data_dir)?,
-            priority_and_fairness: config.api_server.enable_priority_and_fairness.unwrap_or(true),
+            seats: config.api_server.seats()?,
         },
         store,
         Arc::clone(&base.clock),

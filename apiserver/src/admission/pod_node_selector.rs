@@ -15,15 +15,21 @@ type Selector = BTreeMap<String, String>;
 
 /// From `key=value,key=value`.
 fn parse(text: &str) -> Result<Selector, Status> {
-    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| Status::new(Reason::InternalError, format!("invalid selector: {pair}")))?;
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        })
-        .collect()
+    if text.is_empty() {
+        return Ok(Selector::new());
+    }
+    let pairs = text.split(',').map(|pair| {
+        let parts: Vec<&str> = pair.split('=').collect();
+        match parts.as_slice() {
+            [key, value] => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            // The parts as Go prints a list of them.
+            parts => {
+                let words = format!("invalid selector: [{}]", parts.join(" "));
+                Err(Status::new(Reason::InternalError, words))
+            }
+        }
+    });
+    pairs.collect()
 }
 
 fn configured(attributes: &Attributes<'_>, name: &str) -> Result<Selector, Status> {
@@ -75,4 +81,31 @@ fn check(attributes: &Attributes<'_>, pod: &Value, wanted: &Selector) -> Result<
         return Err(attributes.forbidden(pod, detail));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_pairs() {
+        for (text, expect) in [
+            ("", Ok(&[][..])),
+            ("a=b", Ok(&[("a", "b")])),
+            ("a=b, c/d = e", Ok(&[("a", "b"), ("c/d", "e")])),
+            ("a=", Ok(&[("a", "")])),
+            ("a", Err("invalid selector: [a]")),
+            ("a=b=c", Err("invalid selector: [a b c]")),
+            ("a=b,", Err("invalid selector: []")),
+            ("a!=b,c", Err("invalid selector: [c]")),
+        ] {
+            let expect = expect.map_err(str::to_owned).map(|pairs| {
+                pairs
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect::<Selector>()
+            });
+            assert_eq!(parse(text).map_err(|status| status.message), expect, "{text:?}");
+        }
+    }
 }

@@ -112,13 +112,18 @@ impl Schema {
         })
     }
 
-    /// The hash of a request's flow.
-    pub(super) fn flow(&self, user: &UserInfo, info: &RequestInfo) -> u64 {
-        let told_apart = match self.by {
+    /// What tells a request's flow from others of the schema.
+    pub(super) fn told_apart<'a>(&self, user: &'a UserInfo, info: &'a RequestInfo) -> &'a str {
+        match self.by {
             Distinguisher::Nothing => "",
             Distinguisher::User => &user.name,
             Distinguisher::Namespace => &info.namespace,
-        };
+        }
+    }
+
+    /// The hash of a request's flow.
+    pub(super) fn flow(&self, user: &UserInfo, info: &RequestInfo) -> u64 {
+        let told_apart = self.told_apart(user, info);
         let digest =
             Sha256::new().chain_update(&self.name).chain_update([0]).chain_update(told_apart).finalize();
         digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))

@@ -113,13 +113,22 @@ fn a_schema_without_its_level_is_passed_over_and_changes_count() {
 #[test]
 fn free_seats_cost_little() {
     let configured = usual();
-    let (user, what) = (UserInfo::component("somebody", &[]), info("get", "", "pods", "a"));
+    let (user, what) = (UserInfo::component("somebody", &[]), Arc::new(info("get", "", "pods", "a")));
     let rounds = 20_000;
     let clock = component_base::clock::RealClock::shared();
     let began = clock.monotonic();
     for _ in 0..rounds {
         let (row, level) = configured.find(&user, &what).expect("a schema");
-        assert!(matches!(level.enter(|| row.schema.flow(&user, &what), 1), Entry::Runs(_)));
+        let asker = Asker {
+            schema: Arc::clone(&row.name),
+            flow: row.schema.told_apart(&user, &what).to_owned(),
+            user: user.name.clone(),
+            info: Arc::clone(&what),
+            arrived: jiff::Timestamp::UNIX_EPOCH,
+            seats: 1,
+            counted: Arc::clone(&row.counted),
+        };
+        assert!(matches!(level.enter(|| row.schema.flow(&user, &what), asker), Entry::Runs(_)));
     }
     let each = (clock.monotonic() - began) / rounds;
     println!("{each:?} a request, matching its schema included");

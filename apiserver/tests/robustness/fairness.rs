@@ -22,7 +22,7 @@ const JSON: &str = "application/json";
 async fn noisy_lists_do_not_delay_a_lease() {
     let clock = RealClock::shared();
     let (mut config, _directory) = scene::config(None, clock.now());
-    config.priority_and_fairness = true;
+    config.seats = Some(apiserver::SEATS);
     let running = apiserver::run(config, Memory::open(), clock.clone(), Rng::seeded(1), Shutdown::new())
         .await
         .expect("a server");

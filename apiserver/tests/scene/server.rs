@@ -30,6 +30,6 @@ pub fn config_in(directory: &Path, bind: Option<SocketAddr>, now: Timestamp) -> 
         authentication: apiserver::AuthenticationSettings::default(),
         authorization: None,
         audit: apiserver::audit::Options::default(),
-        priority_and_fairness: false,
+        seats: None,
     }
 }

@@ -48,7 +48,7 @@ impl Cluster {
             authentication: apiserver::AuthenticationSettings::default(),
             authorization: None,
             audit: apiserver::audit::Options::default(),
-            priority_and_fairness: false,
+            seats: None,
         };
         let (store, pki): (Arc<dyn Store>, _) = (Memory::open(), Arc::clone(&config.pki));
         let server = apiserver::run(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone())

@@ -93,3 +93,59 @@ pub(super) fn switches(
     let (enable, disable) = (names(enable), names(disable));
     Ok(Switches { enable, disable, pod_security, node_selectors, event_limits })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a file says, as the API server is told.
+    fn read(text: &str) -> Result<Switches> {
+        let file: super::super::File = serde_yaml::from_str(text)?;
+        switches(
+            &[],
+            &[],
+            file.pod_security.unwrap_or_default(),
+            file.pod_node_selectors.unwrap_or_default(),
+            &file.event_rate_limits.unwrap_or_default(),
+        )
+    }
+
+    #[test]
+    fn a_file_limits_events_and_chooses_nodes() {
+        let switches = read(
+            "podNodeSelectors: {clusterDefaultNodeSelector: 'a=b,c=d', team: 'disk=ssd'}\n\
+             eventRateLimits:\n\
+             - {type: Server, qps: 50, burst: 100}\n\
+             - {type: SourceAndObject, qps: 1, burst: 2, cacheSize: 3}\n",
+        )
+        .expect("good settings");
+        let selectors = [("clusterDefaultNodeSelector", "a=b,c=d"), ("team", "disk=ssd")];
+        let selectors = selectors.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(switches.node_selectors, BTreeMap::from(selectors));
+        let limit = |by, qps, burst, cache_size| EventLimit { by, qps, burst, cache_size };
+        let limits =
+            [limit(EventLimitType::Server, 50, 100, 0), limit(EventLimitType::SourceAndObject, 1, 2, 3)];
+        assert_eq!(switches.event_limits, limits);
+    }
+
+    #[test]
+    fn mistakes_in_limits_name_themselves() {
+        for (text, expected) in [
+            (
+                "eventRateLimits: [{type: Cluster, qps: 1, burst: 1}]",
+                "\"Cluster\" is none of Server, Namespace",
+            ),
+            ("eventRateLimits: [{type: User, qps: 0, burst: 1}]", "qps and burst must be positive"),
+            ("eventRateLimits: [{type: User, qps: 1, burst: 0}]", "qps and burst must be positive"),
+            ("eventRateLimits: [{type: User, qps: -1, burst: 1}]", "qps"),
+            ("eventRateLimits: [{type: User, qps: 1}]", "burst"),
+            ("eventRateLimits: [{type: User, qps: 1, burst: 1, size: 1}]", "size"),
+            ("eventRateLimits: {}", "eventRateLimits"),
+            ("podNodeSelectors: {a: [b]}", "podNodeSelectors"),
+            ("podSecurity: {defaults: {enforce: harsh}}", "podSecurity.defaults"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(format!("{error:#}").contains(expected), "{text}: {error:#}");
+        }
+    }
+}

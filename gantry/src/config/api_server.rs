@@ -105,6 +105,12 @@ pub struct ApiServer {
     /// Let requests wait for seats of their priority level [default: true].
     #[arg(long, value_name = "BOOL")]
     pub enable_priority_and_fairness: Option<bool>,
+    /// Requests that read and run at once; with the next flag, the seats that priority levels share [default: 400].
+    #[arg(long, value_name = "COUNT")]
+    pub max_requests_inflight: Option<u32>,
+    /// Requests that change something and run at once; they are added to those that read [default: 200].
+    #[arg(long, value_name = "COUNT")]
+    pub max_mutating_requests_inflight: Option<u32>,
 }
 
 /// Where the audit log of a data directory is unless it was told otherwise.
@@ -167,6 +173,29 @@ impl ApiServer {
             enable_priority_and_fairness: self
                 .enable_priority_and_fairness
                 .or(other.enable_priority_and_fairness),
+            max_requests_inflight: self.max_requests_inflight.or(other.max_requests_inflight),
+            max_mutating_requests_inflight: self
+                .max_mutating_requests_inflight
+                .or(other.max_mutating_requests_inflight),
+        }
+    }
+
+    /// Seats that priority levels share; nothing when requests do not wait for any.
+    ///
+    /// # Errors
+    /// When there are none to share.
+    pub fn seats(&self) -> Result<Option<u64>> {
+        const READING: u32 = 400;
+        const CHANGING: u32 = 200;
+        if !self.enable_priority_and_fairness.unwrap_or(true) {
+            return Ok(None);
+        }
+        let reading = u64::from(self.max_requests_inflight.unwrap_or(READING));
+        match reading + u64::from(self.max_mutating_requests_inflight.unwrap_or(CHANGING)) {
+            0 => {
+                bail!("--max-requests-inflight and --max-mutating-requests-inflight are 0: nothing could run")
+            }
+            seats => Ok(Some(seats)),
         }
     }
 

@@ -165,7 +165,7 @@ async fn api_server(
         authentication: apiserver::AuthenticationSettings::default(),
         authorization: None,
         audit: apiserver::audit::Options::default(),
-        priority_and_fairness: false,
+        seats: None,
     };
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     let server = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await;

@@ -31,6 +31,10 @@ pub(crate) fn stream(head: Bytes, items: Vec<Bytes>, write: Write) -> Response<B
         Body::from(frames.frame(usize::MAX, total).unwrap_or_default())
     } else {
         Body::from_stream(stream::unfold(frames, |mut frames| async move {
+            // A connection whose peer reads fast would make the whole list before anything else gets a turn.
+            if frames.head.is_empty() {
+                tokio::task::yield_now().await;
+            }
             let frame = frames.frame(FRAME_BYTES, FRAME_BYTES + 4096)?;
             Some((Ok::<_, std::convert::Infallible>(frame), frames))
         }))
