@@ -378,9 +378,13 @@ impl FlowControl {
         };
         let uids = Uids([row.uid.clone(), level.uid()]);
         match granted {
-            Ok(seats) => {
+            Ok(granted) => {
+                if seats > 1 {
+                    // Those behind it find their queues, or run, before the long work begins.
+                    tokio::task::yield_now().await;
+                }
                 let held = Held {
-                    _seats: seats,
+                    _seats: granted,
                     since: server.clock.monotonic(),
                     clock: Arc::clone(&server.clock),
                     histogram: if watches { &row.watches } else { &row.others }.clone(),

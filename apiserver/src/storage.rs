@@ -96,7 +96,9 @@ pub enum Change {
 
 /// What becomes of an entry; `None` if this cannot be done to it, which is a conflict.
 #[derive(Clone)]
-pub struct Amendment(Arc<dyn Fn(&Entry) -> Option<Draft> + Send + Sync>);
+pub struct Amendment(Arc<Amend>);
+
+type Amend = dyn Fn(&Entry) -> Option<Draft> + Send + Sync;
 
 impl Amendment {
     /// Calls `change` when it is known what stands at the key, perhaps several times.

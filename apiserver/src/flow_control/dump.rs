@@ -54,11 +54,14 @@ const DETAILS: [&str; 8] =
 
 type Row = Vec<String>;
 
+/// The rows of a level, by its name.
+type Rows = fn(&str, &View<'_>, bool) -> Vec<Row>;
+
 /// The dump of a path, if it is one of them.
 pub(crate) fn respond(server: &Server, path: &str, query: &[(String, String)]) -> Option<Response<Body>> {
     let what = path.strip_prefix(ROOT).filter(|_| server.config.seats.is_some())?;
     let detailed = query.iter().any(|(key, value)| key == "includeRequestDetails" && !value.is_empty());
-    let (header, rows): (Row, fn(&str, &View<'_>, bool) -> Vec<Row>) = match what {
+    let (header, rows): (Row, Rows) = match what {
         "dump_priority_levels" => (words(&LEVELS), level),
         "dump_queues" => (words(&QUEUES), queues),
         "dump_requests" if detailed => (words(&[&REQUESTS[..], &DETAILS].concat()), requests),

@@ -68,11 +68,11 @@ pub(crate) async fn answer(
     bytes: Vec<Bytes>,
 ) -> Result<Response<Body>, Status> {
     let metadata = list_metadata(revision, rest);
+    let short = bytes.iter().map(Bytes::len).sum::<usize>() <= body::FRAME_BYTES;
     if accepted.media == Media::Json && !accepted.pretty {
         let (head, write) = items(call, accepted, metadata)?;
         return Ok(body::stream(head, bytes, write));
     }
-    let bytes = bytes.iter().map(|stored| call.visible(stored)).collect::<Result<Vec<_>, _>>()?;
     if accepted.media == Media::Protobuf && accepted.form != Form::Metadata {
         let (version, kind) = match accepted.form {
             Form::MetadataList => {
@@ -80,11 +80,24 @@ pub(crate) async fn answer(
             }
             _ => (call.kind.api_version(), call.kind.list_kind()),
         };
+        let bytes = bytes.iter().map(|stored| call.visible(stored)).collect::<Result<Vec<_>, _>>()?;
         let response = body::protobuf(&version, &kind, &metadata, bytes, accepted).await;
         return response.ok_or_else(|| Status::internal("the list has no protobuf form"));
     }
-    let objects = bytes.iter().map(|b| parse(b)).collect::<Result<Vec<_>, _>>()?;
-    output::list(call, accepted, metadata, objects)
+    let whole = {
+        let call = Arc::clone(call);
+        move || {
+            let object = |stored: &Bytes| parse(&call.visible(stored)?);
+            let objects = bytes.iter().map(object).collect::<Result<Vec<_>, _>>()?;
+            output::list(&call, accepted, metadata, objects)
+        }
+    };
+    if short {
+        return whole();
+    }
+    // Aside from other requests, for which it leaves the processor.
+    let made = tokio::task::spawn_blocking(whole).await;
+    made.unwrap_or_else(|_panic| Err(Status::internal("the list could not be made")))
 }
 
 /// The beginning of a list of JSON, up to its first item, and what makes the items.

@@ -399,7 +399,15 @@ impl Store for Etcd {
         let mut tries = 0;
         let (newest, outcome) = loop {
             tries += 1;
-            let settled = turns.settle(&operations, &self.shared.hub)?;
+            let settled = match turns.settle(&operations, &self.shared.hub) {
+                Err(StoreError::Conflict { key, current }) => {
+                    drop(turns);
+                    // Who then reads again must not find what was refused.
+                    self.shared.reach(current.as_ref().map_or(0, |entry| entry.mod_revision)).await?;
+                    return Err(StoreError::Conflict { key, current });
+                }
+                settled => settled?,
+            };
             let (newest, outcome) = self.attempt(settled, author.as_deref()).await?;
             if !turns.learn(&operations, &outcome) || tries == MOST_TRIES {
                 break (newest, outcome);
