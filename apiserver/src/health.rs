@@ -171,7 +171,7 @@ async fn checks(server: &Server, root: &str) -> Vec<(&'static str, bool)> {
             Check::Answer => true,
             Check::Store => store,
             Check::Keys => keys?,
-            Check::Fairness => server.config.priority_and_fairness.then_some(true)?,
+            Check::Fairness => server.config.seats.map(|_| true)?,
             Check::Stays => !server.shutdown.is_triggered(),
         };
         Some((name, healthy))
