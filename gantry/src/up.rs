@@ -46,6 +46,7 @@ pub fn run(flags: Flags) -> Result<()> {
     }
     component_base::telemetry::init();
     allow_connections();
+    give_memory_back();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config))
 }
@@ -60,6 +61,14 @@ fn allow_connections() {
     });
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// What a burst needed and nobody uses goes back to the system after ten seconds: by itself the allocator looks only
+/// when more is asked for, and an idle server asks for nothing. Not in shims, which have one thread.
+fn give_memory_back() {
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        tracing::warn!(%error, "freed memory is kept for later");
     }
 }
 

@@ -47,9 +47,8 @@ impl<K: kube::Resource> Store<K> {
     }
 
     /// Adds or replaces one object. No change if the resourceVersion is the one already held.
-    pub(super) fn apply(&mut self, mut object: K) -> Option<Change<K>> {
-        object.meta_mut().managed_fields = None;
-        let (key, new) = (Key::of(object.meta()), Arc::new(object));
+    pub(super) fn apply(&mut self, object: K) -> Option<Change<K>> {
+        let (key, new) = (Key::of(object.meta()), Arc::new(without_owners(object)));
         match self.objects.insert(key.clone(), new.clone()) {
             None => {
                 self.index(&key, &new);
@@ -68,12 +67,11 @@ impl<K: kube::Resource> Store<K> {
     }
 
     /// Removes one object; `last` is its final state as the server told it.
-    pub(super) fn remove(&mut self, mut last: K) -> Option<Change<K>> {
-        last.meta_mut().managed_fields = None;
+    pub(super) fn remove(&mut self, last: K) -> Option<Change<K>> {
         let key = Key::of(last.meta());
         let old = self.objects.remove(&key)?;
         self.unindex(&key, &old);
-        Some(Change::Removed(Arc::new(last)))
+        Some(Change::Removed(Arc::new(without_owners(last))))
     }
 
     /// Makes the view equal to a fresh list.
@@ -107,6 +105,12 @@ impl<K: kube::Resource> Store<K> {
             }
         }
     }
+}
+
+/// An object without the list of who owns its fields: a tree larger than the rest, which no controller reads.
+pub(super) fn without_owners<K: kube::Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
 }
 
 fn owners<K: kube::Resource>(object: &K) -> impl Iterator<Item = &str> {
