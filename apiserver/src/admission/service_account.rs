@@ -21,8 +21,12 @@ const WAIT_FOR_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Fills in the account and its volume.
 pub(super) async fn mutate(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+    // What is sent to a part of a pod need not say more; what becomes of it is judged later.
+    if attributes.operation != Operation::Create {
+        return Ok(());
+    }
     // The node wrote a mirror pod down as it runs; it must stay so.
-    if attributes.operation != Operation::Create || is_mirror(pod) {
+    if is_mirror(pod) {
         return validate(attributes, pod).await;
     }
     let spec = object::section(pod, "spec");
