@@ -35,6 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         authorization: None,
         audit: apiserver::audit::Options::default(),
         seats: Some(apiserver::SEATS),
+        parts: Vec::new(),
     };
     let store = apiserver::storage::memory::Memory::open();
     let running = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await?;

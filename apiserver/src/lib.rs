@@ -110,6 +110,8 @@ pub struct Config {
     /// Seats for which requests wait (upstream's `--max-requests-inflight` and `--max-mutating-requests-inflight`
     /// together); `None` lets all run at once (`--enable-priority-and-fairness=false`).
     pub seats: Option<u64>,
+    /// The other parts of the control plane that run in this process, by their names in `componentstatuses`.
+    pub parts: Vec<(&'static str, Shutdown)>,
 }
 
 /// How long a peer may take before its connection, or its request, ends.

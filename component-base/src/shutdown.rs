@@ -1,6 +1,8 @@
 //! Signals and drain order: everything that runs holds a [`Shutdown`] and stops when it is triggered.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -10,12 +12,35 @@ use tokio_util::task::TaskTracker;
 pub struct Shutdown {
     token: CancellationToken,
     tasks: TaskTracker,
+    panicked: Arc<AtomicBool>,
+}
+
+/// Notes that the task that holds it panics.
+struct Witness(Arc<AtomicBool>);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Shutdown {
     /// Not triggered yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same shutdown for one part of the process, which knows of its own tasks whether they panicked.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { panicked: Arc::default(), ..self.clone() }
+    }
+
+    /// Whether a task that was spawned through this, or a clone of it, panicked: nobody does its work any more.
+    pub fn has_panicked(&self) -> bool {
+        self.panicked.load(Ordering::Relaxed)
     }
 
     /// Asks everything to stop.
@@ -44,7 +69,11 @@ impl Shutdown {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tasks.spawn(task)
+        let witness = Witness(Arc::clone(&self.panicked));
+        self.tasks.spawn(async move {
+            let _witness = witness;
+            task.await
+        })
     }
 
     /// Runs a task until it ends or shutdown is triggered, whichever is first.
@@ -54,7 +83,7 @@ impl Shutdown {
         F::Output: Send + 'static,
     {
         let token = self.token.clone();
-        self.tasks.spawn(async move { token.run_until_cancelled(task).await })
+        self.spawn(async move { token.run_until_cancelled(task).await })
     }
 
     /// Waits until every spawned task has ended. Trigger first.
@@ -81,5 +110,24 @@ impl Shutdown {
             token.cancel();
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_knows_that_one_of_its_tasks_panicked() {
+        let whole = Shutdown::new();
+        let (good, bad) = (whole.part(), whole.part());
+        let ended = good.spawn_until(async { 1 }).await;
+        assert_eq!(ended.expect("no panic"), Some(1));
+        assert!(bad.clone().spawn_until(async { panic!("on purpose") }).await.is_err());
+        whole.trigger();
+        whole.drained().await;
+        let all = [&whole, &good, &bad].map(Shutdown::has_panicked);
+        assert_eq!(all, [false, false, true]);
+        assert!(bad.is_triggered());
     }
 }

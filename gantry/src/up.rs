@@ -80,6 +80,12 @@ struct Base {
     shutdown: Shutdown,
 }
 
+/// The shutdown as each part of the control plane holds it.
+struct Parts {
+    controllers: Shutdown,
+    scheduler: Shutdown,
+}
+
 impl Base {
     fn informers(&self, client: kube::Client) -> Informers {
         Informers::new(client, Arc::clone(&self.clock), self.rng.clone(), self.shutdown.clone())
@@ -146,6 +152,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
         &[config.advertise, config.bind.ip(), service_range.address(1).into()],
     );
     let pki = Arc::new(Pki::open_with(&data_dir.path("pki"), &names, base.clock.now(), config.lifetimes)?);
+    let parts = Parts { controllers: base.shutdown.part(), scheduler: base.shutdown.part() };
     let server = apiserver::run(
         apiserver::Config {
             bind: Some(config.bind),
@@ -160,6 +167,10 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
             admission: config.admission.clone(),
             audit: config.api_server.audit(&config.data_dir)?,
             seats: config.api_server.seats()?,
+            parts: vec![
+                ("controller-manager", parts.controllers.clone()),
+                ("scheduler", parts.scheduler.clone()),
+            ],
         },
         store,
         Arc::clone(&base.clock),
@@ -177,7 +188,7 @@ async fn serve_from(config: &Config, data_dir: &DataDir, base: &Base, store: Arc
     let local = |name: &str, groups: &[&str]| {
         client::transport::in_process(server.local.clone(), UserInfo::component(name, groups))
     };
-    start_control_plane(config, base, &pki, &local);
+    start_control_plane(config, base, parts, &pki, &local);
     if config.agent {
         let user = format!("system:node:{}", config.node_name);
         let proxy = local("system:kube-proxy", &[]);
@@ -218,6 +229,7 @@ fn keep_certificates(base: &Base, pki: &Arc<Pki>, paths: Vec<PathBuf>, url: Stri
 fn start_control_plane(
     config: &Config,
     base: &Base,
+    parts: Parts,
     pki: &Arc<Pki>,
     local: &dyn Fn(&str, &[&str]) -> kube::Client,
 ) {
@@ -229,12 +241,14 @@ fn start_control_plane(
         node_cidr_mask: NODE_CIDR_MASK,
         ..controller_manager::Config::default()
     };
-    let Base { clock, rng, shutdown } = base.clone();
-    controller_manager::run(controllers, informers.clone(), &settings, clock, rng, shutdown);
-    let Base { clock, rng, shutdown } = base.clone();
+    let Base { clock, rng, .. } = base.clone();
+    controller_manager::run(controllers, informers.clone(), &settings, clock, rng, parts.controllers);
+    let Base { clock, rng, .. } = base.clone();
     let scheduler = local("system:kube-scheduler", &[]);
     let explanations = scheduler::Explanations::default();
-    base.shutdown.spawn(scheduler::run_sharing(scheduler, informers, clock, rng, shutdown, explanations));
+    let shutdown = parts.scheduler.clone();
+    let run = scheduler::run_sharing(scheduler, informers, clock, rng, shutdown, explanations);
+    parts.scheduler.spawn(run);
 }
 
 /// The only line on standard output: where the cluster is and how to use it.

@@ -190,6 +190,8 @@ fn of_pods() -> Vec<Row> {
     let node = |name: &str, labels: Value| post(NODES, json!({"metadata": {"name": name, "labels": labels}}));
     let zone = json!({"topology.kubernetes.io/zone": "z1", "kubernetes.io/os": "linux"});
     let born = pod("p", json!({"nodeName": "n1"}));
+    let look = json!({"metadata": {"name": "q"}, "spec": {"ephemeralContainers": [{"name": "look", "image": "i:1"}]}});
+    let look = Sent { method: "PUT", ..post("/api/v1/namespaces/default/pods/q/ephemeralcontainers", look) };
     let resized = json!({"spec": {"containers": limits("4")}});
     vec![
         row("LimitRanger", vec![post("/api/v1/namespaces/default/limitranges", range)])
@@ -199,7 +201,8 @@ fn of_pods() -> Vec<Row> {
                 "pods \"p\" is forbidden: maximum cpu usage per Container is 2, but limit is 3",
             )
             .fills(post(PODS, pod("p", json!({}))), "/spec/containers/0/resources/limits/cpu", json!("1")),
-        row("ServiceAccount", vec![])
+        // What is sent to a part of a pod names no account.
+        row("ServiceAccount", vec![post(PODS, pod("q", json!({}))), look])
             .denies(
                 post(PODS, pod("p", json!({"serviceAccountName": "nobody"}))),
                 403,

@@ -31,5 +31,6 @@ pub fn config_in(directory: &Path, bind: Option<SocketAddr>, now: Timestamp) -> 
         authorization: None,
         audit: apiserver::audit::Options::default(),
         seats: None,
+        parts: Vec::new(),
     }
 }

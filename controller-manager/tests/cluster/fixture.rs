@@ -49,6 +49,7 @@ impl Cluster {
             authorization: None,
             audit: apiserver::audit::Options::default(),
             seats: None,
+            parts: Vec::new(),
         };
         let (store, pki): (Arc<dyn Store>, _) = (Memory::open(), Arc::clone(&config.pki));
         let server = apiserver::run(config, store.clone(), clock.clone(), rng.clone(), shutdown.clone())
