@@ -166,6 +166,7 @@ async fn api_server(
         authorization: None,
         audit: apiserver::audit::Options::default(),
         seats: None,
+        parts: Vec::new(),
     };
     let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     let server = apiserver::run(config, store, clock, Rng::from_system(), shutdown.clone()).await;
