@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,11 +70,7 @@ impl Shutdown {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let witness = Witness(Arc::clone(&self.panicked));
-        self.tasks.spawn(async move {
-            let _witness = witness;
-            task.await
-        })
+        self.tasks.spawn(self.witnessed(task))
     }
 
     /// Runs a task until it ends or shutdown is triggered, whichever is first.
@@ -83,7 +80,16 @@ impl Shutdown {
         F::Output: Send + 'static,
     {
         let token = self.token.clone();
-        self.spawn(async move { token.run_until_cancelled(task).await })
+        self.tasks.spawn(self.witnessed(async move { token.run_until_cancelled(task).await }))
+    }
+
+    /// No async block: it would hold the task twice, and each connection is one.
+    fn witnessed<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
+        let witness = Witness(Arc::clone(&self.panicked));
+        task.map(move |outcome| {
+            drop(witness);
+            outcome
+        })
     }
 
     /// Waits until every spawned task has ended. Trigger first.
